@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* app: the product, assembled: opens database and cache, lists the features, answers requests, runs jobs. */
+#ifndef PARLEY_APP_APP_H
+#define PARLEY_APP_APP_H
+
+#include <stdbool.h>
+
+#include "base/conf.h"
+#include "base/task.h"
+#include "http/http.h"
+
+struct app;
+
+/* Bytes of memory that the processes of an install share for the application (cache state); metrics have their own. */
+size_t app_shared_size(void);
+
+/*
+ * Opens database, cache and routes for this process; after any fork. `shared` is app_shared_size() zeroed bytes common to all processes of
+ * this host, or NULL. Migrates the schema when conf->database_migrate. Errors: ERR_CONFIG, ERR_UNAVAILABLE (the database cannot be reached: with
+ * may_wait the application opens all the same, answers 503 and connects when it can).
+ */
+enum err app_open(struct task *t, const struct conf *conf, void *shared, bool may_wait, struct app **app_r) MUST_CHECK;
+void app_close(struct app **app);
+
+/* Answers one request: an http_handler whose arg is the struct app. */
+void app_answer(void *app, struct task *t, const struct http_request *rq, struct http_response *rs);
+
+/*
+ * Runs the jobs once (expired turn leases, old idempotency answers, ...), in small batches. Takes the install's janitor lease first; n_r
+ * is 0 when another process holds it. *n_r: rows ended or removed.
+ */
+enum err app_sweep(struct task *t, struct app *app, int64_t *n_r) MUST_CHECK;
+
+#endif
