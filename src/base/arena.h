@@ -28,13 +28,19 @@ void *arena_alloc(struct arena *a, size_t n);
 /* An array of `count` zeroed elements of `size` bytes; an overflow of the product aborts. */
 void *arena_array(struct arena *a, size_t count, size_t size);
 
+/*
+ * Makes p, which was the last allocation or not, `to` bytes long (from <= to) and returns where it is now: in place when
+ * nothing was allocated behind it, else a copy. What is behind `from` is zeroed. p may be NULL when from is 0.
+ */
+void *arena_grow(struct arena *a, void *p, size_t from, size_t to);
+
 /* A NUL-terminated copy of s (NULL gives NULL). */
 char *arena_strdup(struct arena *a, const char *s);
 
 /* A copy of n bytes with a NUL behind them, so that it also serves as a C string. */
 char *arena_copy(struct arena *a, const void *p, size_t n);
 
-/* As arena_copy, for bytes. */
+/* As arena_copy, for bytes; a NULL p stays NULL. */
 struct bytes arena_bytes(struct arena *a, struct bytes b);
 
 /* A formatted NUL-terminated string. */

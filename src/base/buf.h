@@ -23,7 +23,7 @@ void buf_init(struct buf *b, struct arena *a, size_t hint);
 /* Empties the buffer and keeps its room. */
 void buf_clear(struct buf *b);
 
-/* Makes room for n more bytes and returns where they go; the caller adds what it wrote to b->n. */
+/* Makes room for n more bytes and returns where they go; the caller adds what it wrote to b->n. buf_bytes sets the NUL. */
 char *buf_room(struct buf *b, size_t n);
 
 void buf_add(struct buf *b, const void *p, size_t n);
@@ -40,7 +40,7 @@ void buf_add_json(struct buf *b, struct bytes s);
 void buf_add_json_str(struct buf *b, const char *s);
 
 /*
- * Adds `"name":` of a JSON object member, with a comma in front unless the last byte is `{` or `[`. The value follows
+ * Adds `"name":` of a JSON object member, with a comma in front unless the buffer is empty or its last byte is `{` or `[`. The value follows
  * by any of the calls above. `name` is a literal that needs no escapes.
  */
 void buf_add_member(struct buf *b, const char *name);
@@ -53,7 +53,7 @@ void buf_member_bool(struct buf *b, const char *name, bool v);
 /* A time in milliseconds since 1970 as an RFC 3339 string; 0 is written as null. */
 void buf_member_time(struct buf *b, const char *name, int64_t unix_ms);
 
-/* What is in it, valid until the next call that adds. */
+/* What is in it, with a NUL behind it, valid until the next call that adds. Never a NULL p. */
 struct bytes buf_bytes(const struct buf *b);
 
 #endif
