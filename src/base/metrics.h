@@ -21,7 +21,7 @@ enum metric {
 /* Bytes of shared memory that metrics need. */
 size_t metrics_size(void);
 
-/* Uses `shared` (zeroed when new, from shm_map) from now on. Before it is called, metrics go to a private area. */
+/* Uses `shared` (zeroed when new, from shm_map) from now on; NULL, or before it is called: a private area. */
 void metrics_open(void *shared);
 
 /* Adds to a counter or gauge (negative for gauges). Relaxed atomics: safe from any thread or process. */
