@@ -31,6 +31,9 @@ struct conf {
 enum err conf_load(struct task *t, struct arena *a, const char *path, const char *const *overrides, size_t n_overrides,
 		   struct conf *c) MUST_CHECK;
 
+/* As conf_load, with the text of a file (`name` is said in problems), without the environment and the command line. */
+enum err conf_parse(struct task *t, struct arena *a, const char *name, struct bytes text, struct conf *c) MUST_CHECK;
+
 /* Writes the commented sample file: every section and setting with help, bounds, unit and default. */
 void conf_format_sample(struct buf *out);
 

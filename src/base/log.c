@@ -18,6 +18,10 @@
 #define LINE_SIZE 8192
 #define MASK_KEEPS 7 /* characters of a credential that are shown: enough to tell which one */
 
+static const char *const level_names[] = { "error", "warn", "info", "debug" };
+
+#define LEVELS (sizeof(level_names) / sizeof(level_names[0]))
+
 static int log_fd = STDERR_FILENO;
 static _Atomic int log_level = LOG_INFO_LEVEL;
 
@@ -59,6 +63,17 @@ enum err log_open(struct task *t, const char *path, enum log_level level)
 bool log_wants(enum log_level level)
 {
 	return (int)level <= atomic_load_explicit(&log_level, memory_order_relaxed);
+}
+
+bool log_level_find(const char *name, enum log_level *level_r)
+{
+	for (unsigned i = 0; i < LEVELS; i++) {
+		if (strcmp(level_names[i], name) == 0) {
+			*level_r = (enum log_level)i;
+			return true;
+		}
+	}
+	return false;
 }
 
 static bool is_alnum(char c)
@@ -208,11 +223,10 @@ static void put_member(struct line *l, const char *name, const char *text, int64
 static void format_line(struct line *l, const struct task *t, enum log_level level, const char *event,
 			const struct log_item *items, const char *time)
 {
-	static const char *const words[] = { "error", "warn", "info", "debug" };
 	l->n = 0;
 	l->over = false;
 	put_member(l, "time", time, 0);
-	put_member(l, "level", words[level], 0);
+	put_member(l, "level", level_names[level], 0);
 	put_member(l, "event", event, 0);
 	put_member(l, "pid", NULL, getpid());
 	if (t && t->id[0])

@@ -36,6 +36,10 @@ void log_write(const struct task *t, enum log_level level, const char *event, co
 #define log_warn(t, event, ...) log_write((t), LOG_WARN_LEVEL, (event), LOG_ITEMS(__VA_ARGS__))
 #define log_info(t, event, ...) log_write((t), LOG_INFO_LEVEL, (event), LOG_ITEMS(__VA_ARGS__))
 
+/* Whether lines of this level are written: for callers whose items cost something to make. */
 bool log_wants(enum log_level level);
+
+/* The level with this name ("error", "warn", "info", "debug"); false if there is none. */
+bool log_level_find(const char *name, enum log_level *level_r);
 
 #endif
