@@ -185,17 +185,31 @@ void token_format(const struct token *tk, const unsigned char key[SECRET_KEY_SIZ
 	sodium_memzero(raw, sizeof(raw));
 }
 
+/*
+ * Decodes the text of a token, which has one spelling only: libsodium refuses padding, blanks and stray bits in the last
+ * character, but takes some bytes past 0x7f for letters.
+ */
+static bool decode_token(struct bytes text, unsigned char raw[TOKEN_RAW])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < text.n; i++) {
+		if (!is_base62(text.p[i]) && text.p[i] != '-' && text.p[i] != '_')
+			return false;
+	}
+	return sodium_base642bin(raw, TOKEN_RAW, text.p, text.n, NULL, &n, NULL,
+				 sodium_base64_VARIANT_URLSAFE_NO_PADDING) == 0 && n == TOKEN_RAW;
+}
+
 enum err token_parse(struct bytes text, const unsigned char key[SECRET_KEY_SIZE], int64_t now_ms, struct token *tk_r)
 {
 	unsigned char raw[TOKEN_RAW], mac[32];
-	size_t prefix = sizeof(TOKEN_PREFIX) - 1, n = 0;
+	size_t prefix = sizeof(TOKEN_PREFIX) - 1;
 
 	memset(tk_r, 0, sizeof(*tk_r));
 	if (text.n != TOKEN_TEXT || memcmp(text.p, TOKEN_PREFIX, prefix) != 0)
 		return ERR_UNAUTHENTICATED;
-	/* Refuses padding, blanks and stray bits in the last character: a token has one spelling only. */
-	if (sodium_base642bin(raw, sizeof(raw), text.p + prefix, text.n - prefix, NULL, &n, NULL,
-			      sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 || n != sizeof(raw))
+	if (!decode_token((struct bytes){ text.p + prefix, text.n - prefix }, raw))
 		return ERR_UNAUTHENTICATED;
 	sign_token(raw, key, mac);
 	if (sodium_memcmp(mac, raw + TOKEN_SIGNED, sizeof(mac)) != 0 || raw[0] != TOKEN_VERSION)

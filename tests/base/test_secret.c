@@ -188,22 +188,21 @@ Test(secret, a_token_keeps_any_expiry)
 	}
 }
 
-/* Every character, so also the two spare bits of the last one: a token has one spelling. */
+/* Every byte in every place, so also the two spare bits of the last character: a token has one spelling. */
 Test(secret, a_token_with_any_character_changed_is_forged)
 {
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+/ \n.";
 	struct token tk = sample_token(1000), back;
 	char text[TOKEN_SIZE], changed[TOKEN_SIZE];
 
 	token_format(&tk, key, text);
 	for (size_t i = 0; text[i]; i++) {
-		for (size_t c = 0; c < sizeof(alphabet); c++) {
-			if (alphabet[c] == text[i])
+		for (int c = 0; c < 256; c++) {
+			if ((char)c == text[i])
 				continue;
 			memcpy(changed, text, sizeof(changed));
-			changed[i] = alphabet[c];
+			changed[i] = (char)c;
 			cr_assert_eq(token_parse((struct bytes){ changed, strlen(text) }, key, 0, &back), ERR_UNAUTHENTICATED,
-				     "character %zu", i);
+				     "character %zu, byte %d", i, c);
 			cr_assert(ident_is_zero(&back.session));
 		}
 	}
