@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+# report.awk: makes the tables and the lines of ratios from what measure.sh wrote.
+
+BEGIN { FS = "\t" }
+
+$1 == "rate" {
+	rate[$2, $3, $4, $5, $6] = $7
+	errors += $8
+	if ($8 > 0)
+		failed = failed sprintf("%s %s %s clients %s: %d errors\n", $2, $3, $4, $5, $8)
+	if ($6 > rounds)
+		rounds = $6
+	has_parley = has_parley || $5 == "parley"
+}
+
+$1 == "growth" {
+	growth[$2, $5, $6] = $7
+	errors += $8
+	if ($8 > 0)
+		failed = failed sprintf("growth %s %s: %d errors\n", $2, $5, $8)
+}
+
+$1 == "memory" { pss += $2; rss += $3; workers++ }
+
+# The median of list[1..n], which it sorts.
+function median(list, n,    i, j, v)
+{
+	if (n == 0)
+		return 0
+	for (i = 2; i <= n; i++) {
+		v = list[i]
+		for (j = i - 1; j >= 1 && list[j] > v; j--)
+			list[j + 1] = list[j]
+		list[j + 1] = v
+	}
+	return n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2
+}
+
+function rate_of(what, mode, clients, program,    list, n, r)
+{
+	for (r = 1; r <= rounds; r++)
+		if ((what, mode, clients, program, r) in rate)
+			list[++n] = rate[what, mode, clients, program, r]
+	return median(list, n)
+}
+
+# The median, over rounds and the given numbers of clients, of the ratio of two programs within a round.
+function ratio(what, mode, clients, one, other,    all, n_all, i, r, list, n)
+{
+	n_all = split(clients, all, " ")
+	for (i = 1; i <= n_all; i++)
+		for (r = 1; r <= rounds; r++)
+			if ((what, mode, all[i], other, r) in rate && (what, mode, all[i], one, r) in rate)
+				list[++n] = rate[what, mode, all[i], one, r] / rate[what, mode, all[i], other, r]
+	return median(list, n)
+}
+
+function cost(what,    list, n, r)
+{
+	for (r = 1; r <= rounds; r++)
+		if (growth[what, "many", r] > 0)
+			list[++n] = growth[what, "few", r] / growth[what, "many", r]
+	return median(list, n)
+}
+
+function cell(v) { return v > 0 ? sprintf("%.0f", v) : "-" }
+function cell2(v) { return v > 0 ? sprintf("%.2f", v) : "-" }
+
+function table(what,    m, c, modes, clients, line)
+{
+	split("plain kept closed", modes, " ")
+	split("1 8 32 128", clients, " ")
+	for (m = 1; m <= 3; m++)
+		for (c = 1; c <= 4; c++) {
+			if (!rate_of(what, modes[m], clients[c], "php"))
+				continue
+			line = sprintf("| %s | %s | %s |", what, title[modes[m]], clients[c])
+			if (what == "read")
+				line = line " " cell(rate_of(what, modes[m], clients[c], "null")) " | " cell(rate_of(what, modes[m], clients[c], "null_memcached")) " |"
+			else
+				line = line " | |"
+			line = line " " cell(rate_of(what, modes[m], clients[c], "php")) " | " cell(rate_of(what, modes[m], clients[c], "parley")) " |"
+			line = line " " (what == "read" ? cell2(ratio(what, modes[m], clients[c], "parley", "null_memcached")) : "") " |"
+			print line " " cell2(ratio(what, modes[m], clients[c], "parley", "php")) " |"
+		}
+}
+
+END {
+	title["plain"] = "client"
+	title["kept"] = "client, FastCGI"
+	title["closed"] = "none"
+	print "Requests a second, medians of " rounds " rounds; the last columns are parley's rate divided by the other's."
+	print ""
+	print "| what | kept connections | clients | null | null + memcached | PHP-FPM | parley | parley / null + memcached | parley / PHP-FPM |"
+	print "|---|---|---|---|---|---|---|---|---|"
+	table("read")
+	table("append")
+	print ""
+	if (has_parley) {
+		printf "read_vs_null_memcached %.2f\n", ratio("read", "plain", "8 32 128", "parley", "null_memcached")
+		printf "read_vs_null_memcached_kept %.2f\n", ratio("read", "kept", "8 32 128", "parley", "null_memcached")
+		printf "read_vs_php_fpm %.2f\n", ratio("read", "plain", "8 32 128", "parley", "php")
+		printf "append_vs_php_fpm %.2f\n", ratio("append", "plain", "8 32 128", "parley", "php")
+		printf "append_vs_php_fpm_kept %.2f\n", ratio("append", "kept", "8 32 128", "parley", "php")
+		printf "append_100k_vs_10 %.2f\n", cost("append")
+		printf "read20_100k_vs_10 %.2f\n", cost("read20")
+		printf "list_100k_vs_10 %.2f\n", cost("list")
+		printf "worker_mb %.1f\n", workers ? pss / workers / 1024 : 0
+		printf "worker_rss_mb %.1f\n", workers ? rss / workers / 1024 : 0
+	}
+	if (errors) {
+		printf "failed_requests %d\n%s", errors, failed
+		exit 1
+	}
+}

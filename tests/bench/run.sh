@@ -1,0 +1,54 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# run.sh: measures parley against programs that do less, behind one nginx, in rounds that interleave them, so that a machine that
+# gets slower gets slower for all. Prints tables of medians, and one line for each ratio.
+#
+#   sh tests/bench/run.sh [--short] [--without-parley]      PARLEY=... names a built binary
+set -u
+
+cd "$(dirname "$0")/../.." || exit 1
+root=$(pwd -P)
+here=$root/tests/bench
+rounds=5 seconds=3 with_parley=yes
+for argument in "$@"; do
+	case $argument in
+	--short) rounds=3 seconds=1 ;;
+	--without-parley) with_parley=no ;;
+	*) sed -n 's/^# \{0,3\}//p' "$0" | sed -n 2,5p; exit 2 ;;
+	esac
+done
+
+. "$root/conf/packages.sh"
+. "$root/tests/packages.sh"
+# shellcheck disable=SC2086,SC2154 # lists of names
+packages_install $packages_build $packages_serve $packages_mariadb $packages_bench || exit 1
+PATH=$PATH:/usr/sbin:/sbin
+if test $with_parley = yes && test -z "${PARLEY:-}"; then
+	echo "Building parley" >&2
+	test -e configure || autoreconf -fi >/dev/null 2>&1 || exit 1
+	(mkdir -p build-bench && cd build-bench && { test -e config.status || ../configure -q --disable-maintainer-mode; } &&
+		make -s -j"$(nproc)" parley) >&2 || exit 1
+	PARLEY=$root/build-bench/parley
+fi
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/parley-bench-XXXXXX") || exit 1
+. "$here/stack.sh"
+trap bench_stop EXIT
+trap 'exit 1' HUP INT TERM
+echo "Starting the servers" >&2
+start_stores
+start_null
+start_php
+test $with_parley = no || start_parley
+port=$(free_port 18400)
+port_kept=$(free_port $((port + 1)))
+start_nginx "$port" "$port_kept"
+
+. "$here/seed.sh"
+. "$here/measure.sh"
+echo "Measuring" >&2
+measure_rates
+test $with_parley = no || measure_growth
+test $with_parley = no || measure_memory
+cat "$dir/sizes"
+awk -f "$here/report.awk" "$dir/results"
