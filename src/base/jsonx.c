@@ -162,6 +162,11 @@ static size_t put_utf8(unsigned code, char out[4])
 	return n;
 }
 
+static bool is_surrogate(unsigned code)
+{
+	return code >= 0xd800 && code <= 0xdfff;
+}
+
 /* Decodes the escape at p (its backslash) into out; returns how many bytes it takes in the text. */
 static size_t read_escape(const char *p, char out[4], size_t *n_r)
 {
@@ -174,7 +179,7 @@ static size_t read_escape(const char *p, char out[4], size_t *n_r)
 		return 2;
 	}
 	code = hex4(p + 2);
-	if (code < 0xd800 || code > 0xdfff) {
+	if (!is_surrogate(code)) {
 		*n_r = put_utf8(code, out);
 		return 6;
 	}
@@ -277,6 +282,32 @@ static void release_tree(void *tree)
 	json_object_put(tree);
 }
 
+/*
+ * The text with the characters themselves where it has escaped surrogate pairs: json-c 0.16 takes U+1D800 to U+1DFFF, and the
+ * same stretch of every further plane, for lone surrogates and makes U+FFFD of them.
+ */
+static struct bytes decode_pairs(struct arena *a, struct bytes text)
+{
+	char *out;
+	size_t n = 0, got;
+
+	if (!memmem(text.p, text.n, "\\u", 2))
+		return text;
+	out = arena_alloc(a, text.n);
+	for (size_t i = 0; i < text.n;) {
+		if (text.p[i] != '\\') {
+			out[n++] = text.p[i++];
+		} else if (text.p[i + 1] == 'u' && is_surrogate(hex4(text.p + i + 2))) {
+			i += read_escape(text.p + i, out + n, &got);
+			n += got;
+		} else {
+			out[n++] = text.p[i++];
+			out[n++] = text.p[i++];
+		}
+	}
+	return (struct bytes){ out, n };
+}
+
 struct json_object *jsonx_tree(struct arena *a, struct bytes text)
 {
 	struct json_tokener *tok = json_tokener_new_ex(TREE_DEPTH);
@@ -284,6 +315,7 @@ struct json_object *jsonx_tree(struct arena *a, struct bytes text)
 
 	if (!tok)
 		abort();
+	text = decode_pairs(a, text);
 	assert(text.n <= INT_MAX);
 	tree = json_tokener_parse_ex(tok, text.p, (int)text.n);
 	/* A number that nothing follows is not finished until the text is said to end. */

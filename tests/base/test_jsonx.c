@@ -527,6 +527,15 @@ Test(jsonx, a_tree_prints_what_it_was_made_from)
 	cr_assert_null(jsonx_tree(arena, BYTES("null")));
 }
 
+/* json-c alone makes U+FFFD of these when they are escaped. */
+Test(jsonx, a_tree_keeps_characters_whose_low_bits_look_like_a_surrogate)
+{
+	cr_assert_str_eq(through_tree("\"\\ud836\\udd1e\""), "\"\xf0\x9d\xa4\x9e\"");
+	cr_assert_str_eq(through_tree("\"\\uD876\\uDC00 \\udbb7\\uDFFF\""), "\"\xf0\xad\xa0\x80 \xf3\xbd\xbf\xbf\"");
+	cr_assert_str_eq(through_tree("{\"\\ud836\\udd1e\":\"\\\\ud836\\\\udd1e\\\\\"}"),
+			 "{\"\xf0\x9d\xa4\x9e\":\"\\\\ud836\\\\udd1e\\\\\"}");
+}
+
 static void expect_merge(const char *target, const char *patch, const char *want)
 {
 	struct bytes got = jsonx_merge(arena, bytes_of(target), bytes_of(patch));

@@ -4,13 +4,26 @@
  * and merging give JSON again.
  */
 #include <assert.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/jsonx.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Whether an escaped pair stands for a character that json-c 0.16 takes for a lone surrogate, as the tree must not. */
+static bool has_hard_pair(struct bytes text)
+{
+	for (size_t i = 0; i + 12 <= text.n; i++) {
+		unsigned high, low;
+
+		if (sscanf(text.p + i, "\\u%4x\\u%4x", &high, &low) == 2 && high >> 10 == 0xd800 >> 10 &&
+		    ((high - 0xd800) << 10 & 0xf800) == 0xd800)
+			return true;
+	}
+	return false;
+}
 
 /* NULL stands for JSON null; the text is valid for json-c or this aborts. */
 static struct json_object *parse_strictly(struct bytes text)
@@ -117,14 +130,14 @@ static void merge(struct arena *a, struct bytes text)
 	assert(bytes_equal(jsonx_merge(a, (struct bytes){ NULL, 0 }, once), once));
 }
 
-static void reprint(struct arena *a, struct bytes text, struct json_object *strict)
+static void print(struct arena *a, struct json_object *tree)
 {
-	struct bytes printed = jsonx_print(a, jsonx_tree(a, text));
+	struct bytes printed = jsonx_print(a, tree);
 	struct json_object *again;
 
 	expect_valid(a, printed);
 	again = parse_strictly(printed);
-	assert(json_object_equal(again, strict));
+	assert(json_object_equal(again, tree));
 	json_object_put(again);
 }
 
@@ -144,15 +157,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct arena *a;
 	struct bytes text = { (const char *)data, size };
 	struct jsonx_flaw flaw = { NULL, 0 };
-	struct json_object *tree;
+	struct json_object *tree, *strict;
 
 	if (!a)
 		a = arena_open(1 << 16);
 	if (jsonx_check(a, text, &flaw)) {
-		tree = parse_strictly(text);
+		tree = jsonx_tree(a, text);
 		compare(a, text, tree);
-		reprint(a, text, tree);
-		json_object_put(tree);
+		print(a, tree);
+		strict = parse_strictly(text);
+		assert(json_object_equal(strict, tree) || has_hard_pair((struct bytes){ arena_copy(a, text.p, text.n), text.n }));
+		json_object_put(strict);
 		if (jsonx_type(text) == JSONX_ARRAY)
 			merge(a, text);
 		if (jsonx_type(text) == JSONX_STRING)
