@@ -35,6 +35,7 @@ enum cache_found {
 struct cache_entry {
 	struct bytes value;   /* of a hit, in the task's arena */
 	uint64_t cas;         /* of the value or of the lease marker; never 0 in a hit or lease */
+	uint64_t connection;  /* on which it was read: a CAS token means nothing on another, a restarted server counts from 1 again */
 	int64_t filled_at;    /* wall ms when the value was filled: bounds its life through updates */
 };
 
