@@ -14,10 +14,13 @@ struct llm_driver {
 	/* Starts a parser for an answer of this status; it fills result_r and calls ev as bytes arrive. */
 	struct llm_parser *(*parse_begin)(struct task *t, int status, int retry_after_s, const struct llm_events *ev, struct llm_result *result_r);
 	enum err (*parse_take)(struct llm_parser *ps, struct bytes piece);
+	/* Whether the model's answer is all there, even if the body goes on or breaks off now. */
+	bool (*parse_is_whole)(const struct llm_parser *ps);
 	/* The body ended: says whether that was a whole answer. */
 	enum err (*parse_end)(struct llm_parser *ps);
-	/* For providers without a network: answers through ev and result_r. */
-	enum err (*answer)(struct task *t, const struct llm_request *rq, const struct llm_events *ev, struct llm_result *result_r);
+	/* For providers without a network: answers through ev and result_r; client_fd and tick_ms as fetch_request has them. */
+	enum err (*answer)(struct task *t, const struct llm_request *rq, int client_fd, int tick_ms, const struct llm_events *ev,
+			   struct llm_result *result_r);
 };
 
 extern const struct llm_driver llm_echo;

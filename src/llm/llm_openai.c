@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* llm_openai: chat completions as OpenAI and many compatible servers speak them: the request, from stored messages. */
+#include <math.h>
+#include <strings.h>
+
+#include "llm/openai_answer.h"
+
+/* The vendor's own service took up new names that many compatible servers do not know. */
+static bool is_vendor(const char *base_url)
+{
+	static const char vendor[] = "api.openai.com";
+	const char *host = strstr(base_url, "://");
+
+	if (!host)
+		return false;
+	host += 3;
+	return strcspn(host, "/:?#") == sizeof(vendor) - 1 && strncasecmp(host, vendor, sizeof(vendor) - 1) == 0;
+}
+
+/* Adds one stored part if the provider knows its type; only a user may send images. */
+static void add_part(struct buf *b, struct bytes role, struct bytes part)
+{
+	struct bytes type = member_of(part, "type"), text = member_of(part, "text"), image = member_of(part, "image_url");
+
+	if (string_is(b->arena, type, BYTES("text")) && is_string(text)) {
+		add_comma(b);
+		buf_add_str(b, "{\"type\":\"text\",\"text\":");
+		buf_add_bytes(b, text);
+		buf_add_char(b, '}');
+	} else if (string_is(b->arena, type, BYTES("image_url")) && bytes_equal(role, BYTES("user")) && image.n > 0) {
+		add_comma(b);
+		buf_add_str(b, is_string(image) ? "{\"type\":\"image_url\",\"image_url\":{\"url\":" : "{\"type\":\"image_url\",\"image_url\":");
+		buf_add_bytes(b, image);
+		buf_add_str(b, is_string(image) ? "}}" : "}");
+	}
+}
+
+/* The stored content in the provider's form: a string, or an array of the parts it knows, or "" when none is left. */
+static struct bytes make_content(struct task *t, struct bytes role, struct bytes content)
+{
+	struct jsonx_walk w;
+	struct buf parts;
+
+	if (is_string(content))
+		return content;
+	if (jsonx_type(content) != JSONX_ARRAY)
+		return BYTES("\"\"");
+	buf_init(&parts, t->arena, content.n + 2);
+	buf_add_char(&parts, '[');
+	jsonx_walk_begin(&w, content);
+	while (jsonx_walk_next(&w))
+		add_part(&parts, role, w.value);
+	if (parts.n == 1)
+		return BYTES("\"\"");
+	buf_add_char(&parts, ']');
+	return buf_bytes(&parts);
+}
+
+/* One tool call, from the provider's own form or from llm_result's flat one. */
+static void add_tool_call(struct buf *b, struct bytes call)
+{
+	struct bytes name = member_of(call, "name"), arguments = member_of(call, "arguments");
+
+	add_comma(b);
+	if (!is_string(name)) {
+		buf_add_bytes(b, call);
+		return;
+	}
+	buf_add_char(b, '{');
+	buf_member_json(b, "id", member_of(call, "id"));
+	buf_member_str(b, "type", "function");
+	buf_add_member(b, "function");
+	buf_add_char(b, '{');
+	buf_member_json(b, "name", name);
+	if (is_string(arguments))
+		buf_member_json(b, "arguments", arguments);
+	else
+		buf_member_string(b, "arguments", arguments.n > 0 ? arguments : BYTES("{}"));
+	buf_add_str(b, "}}");
+}
+
+/* The stored members besides role and content that this provider needs. */
+static void add_extra(struct buf *b, const struct llm_message *m)
+{
+	struct bytes calls = member_of(m->extra, "tool_calls"), id = member_of(m->extra, "tool_call_id"), name = member_of(m->extra, "name");
+	struct jsonx_walk w;
+
+	if (is_string(name))
+		buf_member_json(b, "name", name);
+	if (bytes_equal(m->role, BYTES("tool")) && is_string(id))
+		buf_member_json(b, "tool_call_id", id);
+	if (!bytes_equal(m->role, BYTES("assistant")) || jsonx_type(calls) != JSONX_ARRAY)
+		return;
+	jsonx_walk_begin(&w, calls);
+	if (!jsonx_walk_next(&w)) /* an empty list is refused */
+		return;
+	buf_add_member(b, "tool_calls");
+	buf_add_char(b, '[');
+	do
+		add_tool_call(b, w.value);
+	while (jsonx_walk_next(&w));
+	buf_add_char(b, ']');
+}
+
+static void add_message(struct task *t, struct buf *b, const struct llm_message *m, bool to_vendor)
+{
+	struct bytes role = m->role;
+
+	if (!to_vendor && bytes_equal(role, BYTES("developer")))
+		role = BYTES("system");
+	add_comma(b);
+	buf_add_char(b, '{');
+	buf_member_string(b, "role", role);
+	buf_member_json(b, "content", make_content(t, role, m->content));
+	add_extra(b, m);
+	buf_add_char(b, '}');
+}
+
+static struct bytes make_body(struct task *t, const struct llm_request *rq, bool to_vendor)
+{
+	struct buf b;
+
+	buf_init(&b, t->arena, 4096);
+	buf_add_char(&b, '{');
+	buf_member_str(&b, "model", rq->model);
+	buf_add_member(&b, "messages");
+	buf_add_char(&b, '[');
+	if (rq->instructions.n > 0) {
+		buf_add_char(&b, '{');
+		buf_member_str(&b, "role", "system");
+		buf_member_string(&b, "content", rq->instructions);
+		buf_add_char(&b, '}');
+	}
+	for (size_t i = 0; i < rq->n_messages; i++)
+		add_message(t, &b, &rq->messages[i], to_vendor);
+	buf_add_char(&b, ']');
+	buf_member_bool(&b, "stream", true);
+	buf_member_json(&b, "stream_options", BYTES("{\"include_usage\":true}"));
+	if (rq->max_output_tokens > 0)
+		buf_member_int(&b, to_vendor ? "max_completion_tokens" : "max_tokens", rq->max_output_tokens);
+	if (isfinite(rq->temperature) && rq->temperature >= 0) {
+		buf_add_member(&b, "temperature");
+		buf_addf(&b, "%.15g", rq->temperature);
+	}
+	buf_add_char(&b, '}');
+	return buf_bytes(&b);
+}
+
+/* A key with a line end or blank in it would end its header and start another. */
+static bool is_header_safe(const char *key)
+{
+	for (; *key; key++) {
+		if (*key <= 0x20 || *key >= 0x7f)
+			return false;
+	}
+	return true;
+}
+
+static enum err build(struct task *t, const struct llm_provider *p, const struct llm_request *rq, struct fetch_request *fetch_r)
+{
+	const char **headers = arena_array(t->arena, 5, sizeof(*headers));
+	size_t n = 0, url_n = strlen(p->base_url);
+
+	while (url_n > 0 && p->base_url[url_n - 1] == '/')
+		url_n--;
+	headers[n++] = "Content-Type: application/json";
+	headers[n++] = "Accept: text/event-stream";
+	headers[n++] = "User-Agent: parley";
+	if (p->api_key && p->api_key[0]) {
+		if (!is_header_safe(p->api_key))
+			return task_fail_internal(t, ERR_PROVIDER_REFUSED, "the provider's API key holds a blank or a control character");
+		headers[n++] = arena_printf(t->arena, "Authorization: Bearer %s", p->api_key);
+	}
+	*fetch_r = (struct fetch_request){ .method = "POST", .headers = headers, .client_fd = -1 };
+	fetch_r->url = arena_printf(t->arena, "%.*s/chat/completions", (int)url_n, p->base_url);
+	fetch_r->body = make_body(t, rq, is_vendor(p->base_url));
+	return ERR_OK;
+}
+
+const struct llm_driver llm_openai = {
+	.kind = "openai",
+	.build = build,
+	.parse_begin = openai_answer_begin,
+	.parse_take = openai_answer_take,
+	.parse_is_whole = openai_answer_is_whole,
+	.parse_end = openai_answer_end,
+};

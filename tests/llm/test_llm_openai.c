@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: MIT */
+/* test_llm_openai: requests as they go out, and answers parsed in one piece and byte by byte, which must be equal. */
+#include <criterion/criterion.h>
+
+#include "base/buf.h"
+#include "base/jsonx.h"
+#include "llm/llm_private.h"
+
+static struct arena *arena;
+static struct task task;
+
+static void setup(void)
+{
+	arena = arena_open(4096);
+	task_init(&task, arena);
+}
+
+static void teardown(void)
+{
+	arena_close(&arena);
+}
+
+TestSuite(llm_openai, .init = setup, .fini = teardown, .timeout = 20);
+
+/* ---- the request ---- */
+
+static struct fetch_request built;
+
+static enum err build(const char *base_url, const char *key, const struct llm_request *rq)
+{
+	struct llm_provider p = { "openai", base_url, key };
+	struct jsonx_flaw flaw;
+	enum err e = llm_openai.build(&task, &p, rq, &built);
+
+	if (e == ERR_OK)
+		cr_assert(jsonx_check(arena, built.body, &flaw), "%s at %zu: %.*s", flaw.reason, flaw.offset, (int)built.body.n, built.body.p);
+	return e;
+}
+
+/* The raw "messages" of the request for some messages. */
+static struct bytes messages_of(const char *base_url, const struct llm_message *m, size_t n)
+{
+	struct llm_request rq = { .model = "m", .messages = m, .n_messages = n, .temperature = -1 };
+
+	cr_assert_eq(build(base_url, "", &rq), ERR_OK);
+	return jsonx_member(built.body, "messages");
+}
+
+static void expect_message(struct llm_message m, const char *raw)
+{
+	struct bytes got = messages_of("http://llm.example/v1", &m, 1), want = bytes_of(arena_printf(arena, "[%s]", raw));
+
+	cr_expect(bytes_equal(got, want), "%.*s", (int)got.n, got.p);
+}
+
+/* TRN-2 */
+Test(llm_openai, builds_a_streaming_request)
+{
+	struct llm_message m = { BYTES("user"), BYTES("\"h\\u00e9 \\\"you\\\"\""), { 0 } };
+	struct llm_request rq = { "model \"x\"", BYTES("Be \"kind\"\n"), &m, 1, 0.7, 100 };
+
+	cr_assert_eq(build("http://llm.example/v1/", "k-1", &rq), ERR_OK);
+	cr_expect_str_eq(built.method, "POST");
+	cr_expect_str_eq(built.url, "http://llm.example/v1/chat/completions");
+	cr_expect(bytes_equal(built.body, BYTES("{\"model\":\"model \\\"x\\\"\",\"messages\":[{\"role\":\"system\",\"content\":\"Be \\\"kind\\\"\\n\"},"
+						"{\"role\":\"user\",\"content\":\"h\\u00e9 \\\"you\\\"\"}],\"stream\":true,"
+						"\"stream_options\":{\"include_usage\":true},\"max_tokens\":100,\"temperature\":0.7}")),
+		  "%.*s", (int)built.body.n, built.body.p);
+	cr_expect_str_eq(built.headers[0], "Content-Type: application/json");
+	cr_expect_str_eq(built.headers[3], "Authorization: Bearer k-1");
+	cr_expect_eq(built.headers[4], NULL);
+}
+
+Test(llm_openai, leaves_out_what_was_not_asked_for)
+{
+	struct llm_request rq = { .model = "m", .temperature = -1 };
+
+	cr_assert_eq(build("http://llm.example/v1", NULL, &rq), ERR_OK);
+	cr_expect(bytes_equal(built.body, BYTES("{\"model\":\"m\",\"messages\":[],\"stream\":true,\"stream_options\":{\"include_usage\":true}}")));
+	cr_expect_eq(built.headers[3], NULL, "no key, no Authorization");
+	rq.temperature = 0;
+	cr_assert_eq(build("http://llm.example/v1", "", &rq), ERR_OK);
+	cr_expect_eq(jsonx_real(jsonx_member(built.body, "temperature")), 0);
+	cr_expect_eq(built.headers[3], NULL);
+}
+
+Test(llm_openai, names_the_limit_as_the_server_knows_it)
+{
+	static const char *const vendor[] = { "https://api.openai.com/v1", "https://API.OpenAI.com:443/v1", "https://api.openai.com" };
+	static const char *const others[] = { "https://api.openai.com.example/v1", "https://example/api.openai.com/v1", "http://localhost:8000/v1",
+					      "api.openai.com", "" };
+	struct llm_request rq = { .model = "m", .temperature = -1, .max_output_tokens = 9 };
+
+	for (size_t i = 0; i < sizeof(vendor) / sizeof(vendor[0]); i++) {
+		cr_assert_eq(build(vendor[i], "", &rq), ERR_OK);
+		cr_expect_eq(jsonx_int(jsonx_member(built.body, "max_completion_tokens")), 9, "%s", vendor[i]);
+		cr_expect_eq(jsonx_member(built.body, "max_tokens").n, 0);
+	}
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		cr_assert_eq(build(others[i], "", &rq), ERR_OK);
+		cr_expect_eq(jsonx_int(jsonx_member(built.body, "max_tokens")), 9, "%s", others[i]);
+		cr_expect_eq(jsonx_member(built.body, "max_completion_tokens").n, 0);
+	}
+}
+
+Test(llm_openai, a_key_that_would_make_another_header_is_refused)
+{
+	static const char *const keys[] = { "k9\r\nX: y", "k9\n", "k9 b", " k9", "k9\x7f", "k9\xc3\xa9" };
+	struct llm_request rq = { .model = "m", .temperature = -1 };
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		cr_expect_eq(build("http://llm.example/v1", keys[i], &rq), ERR_PROVIDER_REFUSED);
+		cr_expect_not(strstr(task.fault.internal, "k9"));
+	}
+}
+
+/* MSG-6 */
+Test(llm_openai, passes_the_parts_it_knows_and_leaves_out_others)
+{
+	struct bytes user = BYTES("user"), none = { 0 };
+	struct bytes mixed = BYTES("[{\"type\":\"text\",\"text\":\"a\\n\",\"annotations\":[]},{\"type\":\"thinking\",\"thinking\":\"t\"},"
+				   "{\"type\":\"image_url\",\"image_url\":{\"url\":\"https://x/i.png\",\"detail\":\"low\"}},7,\"s\",{\"type\":\"text\",\"text\":5},"
+				   "{\"type\":\"image_url\",\"image_url\":\"https://x/j.png\"},{\"text\":\"untyped\"}]");
+
+	expect_message((struct llm_message){ user, mixed, none },
+		       "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\\n\"},"
+		       "{\"type\":\"image_url\",\"image_url\":{\"url\":\"https://x/i.png\",\"detail\":\"low\"}},"
+		       "{\"type\":\"image_url\",\"image_url\":{\"url\":\"https://x/j.png\"}}]}");
+	expect_message((struct llm_message){ BYTES("assistant"), mixed, none },
+		       "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"a\\n\"}]}");
+	expect_message((struct llm_message){ user, BYTES("[{\"type\":\"audio\"}]"), none }, "{\"role\":\"user\",\"content\":\"\"}");
+	expect_message((struct llm_message){ user, BYTES("[]"), none }, "{\"role\":\"user\",\"content\":\"\"}");
+	expect_message((struct llm_message){ user, BYTES("null"), none }, "{\"role\":\"user\",\"content\":\"\"}");
+	expect_message((struct llm_message){ user, BYTES("{\"a\":1}"), none }, "{\"role\":\"user\",\"content\":\"\"}");
+	expect_message((struct llm_message){ user, none, none }, "{\"role\":\"user\",\"content\":\"\"}");
+}
+
+Test(llm_openai, passes_tool_calls_of_either_form_and_their_results)
+{
+	expect_message((struct llm_message){ BYTES("assistant"), BYTES("\"\""),
+					     BYTES("{\"tool_calls\":[{\"id\":\"c1\",\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"},"
+						   "{\"id\":\"c2\",\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}},"
+						   "{\"id\":\"c3\",\"name\":\"h\",\"arguments\":{\"b\":\"x\"}},{\"id\":\"c4\",\"name\":\"i\"}],\"other\":1}") },
+		       "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":["
+		       "{\"id\":\"c1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}},"
+		       "{\"id\":\"c2\",\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}},"
+		       "{\"id\":\"c3\",\"type\":\"function\",\"function\":{\"name\":\"h\",\"arguments\":\"{\\\"b\\\":\\\"x\\\"}\"}},"
+		       "{\"id\":\"c4\",\"type\":\"function\",\"function\":{\"name\":\"i\",\"arguments\":\"{}\"}}]}");
+	expect_message((struct llm_message){ BYTES("tool"), BYTES("\"3 C\""), BYTES("{\"tool_call_id\":\"c1\",\"tool_calls\":[1]}") },
+		       "{\"role\":\"tool\",\"content\":\"3 C\",\"tool_call_id\":\"c1\"}");
+	expect_message((struct llm_message){ BYTES("user"), BYTES("\"x\""), BYTES("{\"name\":\"Ann\",\"tool_call_id\":\"c1\"}") },
+		       "{\"role\":\"user\",\"content\":\"x\",\"name\":\"Ann\"}");
+	expect_message((struct llm_message){ BYTES("assistant"), BYTES("\"x\""), BYTES("{\"tool_calls\":[],\"name\":null}") },
+		       "{\"role\":\"assistant\",\"content\":\"x\"}");
+}
+
+Test(llm_openai, sends_developer_only_where_it_is_known)
+{
+	struct llm_message m = { BYTES("developer"), BYTES("\"x\""), { 0 } };
+	struct bytes got = messages_of("https://api.openai.com/v1", &m, 1);
+
+	cr_expect(bytes_equal(got, BYTES("[{\"role\":\"developer\",\"content\":\"x\"}]")));
+	expect_message(m, "{\"role\":\"system\",\"content\":\"x\"}");
+}
+
+/* ---- the answer ---- */
+
+/* What one parse gave. */
+struct outcome {
+	enum err e;
+	struct llm_result result;
+	struct buf heard;
+	size_t n_texts;
+	int retry_after_s;
+	const char *internal;
+	bool is_whole;
+};
+
+static enum err fail_text;
+
+static enum err on_text(void *arg, struct bytes text)
+{
+	struct outcome *o = arg;
+
+	buf_add_bytes(&o->heard, text);
+	o->n_texts++;
+	return fail_text;
+}
+
+static struct outcome parse_in(int status, struct bytes body, size_t step)
+{
+	struct outcome o = { 0 };
+	struct llm_events ev = { &o, on_text, NULL };
+	struct llm_parser *ps;
+
+	task_clear_fault(&task);
+	buf_init(&o.heard, arena, 16);
+	ps = llm_openai.parse_begin(&task, status, 5, &ev, &o.result);
+	for (size_t at = 0; o.e == ERR_OK && at < body.n; at += step) {
+		size_t n = body.n - at < step ? body.n - at : step;
+
+		o.e = llm_openai.parse_take(ps, (struct bytes){ arena_copy(arena, body.p + at, n), n });
+	}
+	o.is_whole = llm_openai.parse_is_whole(ps);
+	if (o.e == ERR_OK)
+		o.e = llm_openai.parse_end(ps);
+	o.retry_after_s = task.fault.retry_after_s;
+	o.internal = task.fault.internal;
+	cr_expect_eq(task.fault.code, o.e, "the fault says what was returned");
+	cr_expect(bytes_equal(buf_bytes(&o.heard), o.result.text), "what was heard is what was kept");
+	return o;
+}
+
+static bool same(const struct outcome *a, const struct outcome *b)
+{
+	const struct llm_result *x = &a->result, *y = &b->result;
+
+	return a->e == b->e && bytes_equal(x->text, y->text) && bytes_equal(x->tool_calls, y->tool_calls) && bytes_equal(x->model, y->model) &&
+	       x->finish == y->finish && x->usage.is_known == y->usage.is_known && x->usage.input_tokens == y->usage.input_tokens &&
+	       x->usage.output_tokens == y->usage.output_tokens && a->n_texts == b->n_texts && a->is_whole == b->is_whole;
+}
+
+/* Parses at once and in pieces of several sizes. */
+static struct outcome parse_status(int status, const char *text)
+{
+	struct bytes body = bytes_of(text);
+	struct outcome whole = parse_in(status, body, body.n + 1);
+
+	for (size_t step = 1; step < 9; step += 2) {
+		struct outcome pieces = parse_in(status, body, step);
+
+		cr_expect(same(&whole, &pieces), "pieces of %zu: %s", step, text);
+	}
+	return whole;
+}
+
+static struct outcome parse(const char *text)
+{
+	return parse_status(200, text);
+}
+
+#define DATA(json) "data: " json "\n\n"
+#define CHUNK(choice) DATA("{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m-1\",\"choices\":[" choice "],\"usage\":null}")
+#define DELTA(delta) CHUNK("{\"index\":0,\"delta\":" delta ",\"logprobs\":null,\"finish_reason\":null}")
+#define FINISH(reason) CHUNK("{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"" reason "\"}")
+#define USAGE DATA("{\"model\":\"m-1\",\"choices\":[],\"usage\":{\"prompt_tokens\":19,\"completion_tokens\":10,\"total_tokens\":29}}")
+#define DONE "data: [DONE]\n\n"
+
+#define expect_text(o, literal) cr_expect(bytes_equal((o).result.text, BYTES(literal)), "%.*s", (int)(o).result.text.n, (o).result.text.p)
+
+Test(llm_openai, parses_a_stream_with_usage)
+{
+	struct outcome o = parse(DELTA("{\"role\":\"assistant\",\"content\":\"\"}") DELTA("{\"content\":\"Gr\xc3\xbc\\u00df\"}")
+				 DELTA("{\"content\":\"e \\ud83c\\udf0d\"}") FINISH("stop") USAGE DONE);
+
+	cr_expect_eq(o.e, ERR_OK, "%s", o.internal);
+	expect_text(o, "Gr\xc3\xbc\xc3\x9f" "e \xf0\x9f\x8c\x8d");
+	cr_expect_eq(o.n_texts, 2);
+	cr_expect_eq(o.result.finish, LLM_STOP);
+	cr_expect(o.result.usage.is_known);
+	cr_expect_eq(o.result.usage.input_tokens, 19);
+	cr_expect_eq(o.result.usage.output_tokens, 10);
+	cr_expect(bytes_equal(o.result.model, BYTES("m-1")));
+	cr_expect_eq(o.result.tool_calls.n, 0);
+}
+
+Test(llm_openai, a_stream_may_lack_usage_or_its_end_mark)
+{
+	struct outcome o = parse(DELTA("{\"content\":\"a\"}") FINISH("length"));
+
+	cr_expect_eq(o.e, ERR_OK);
+	cr_expect_eq(o.result.finish, LLM_LENGTH);
+	cr_expect_not(o.result.usage.is_known);
+	o = parse(DELTA("{\"content\":\"a\"}") DONE);
+	cr_expect_eq(o.e, ERR_OK);
+	cr_expect_eq(o.result.finish, LLM_STOP);
+	o = parse(DELTA("{\"content\":\"a\"}") "data: [DONE]");
+	cr_expect_eq(o.e, ERR_OK, "without its line end");
+}
+
+Test(llm_openai, a_stream_that_ends_without_a_finish_is_cut_and_its_text_kept)
+{
+	struct outcome o = parse(DELTA("{\"content\":\"a\"}") DELTA("{\"content\":\"b\"}"));
+
+	cr_expect_eq(o.e, ERR_PROVIDER_CUT);
+	expect_text(o, "ab");
+	cr_expect_not(o.is_whole);
+	o = parse(DELTA("{\"content\":\"a\"}") "data: {\"choices\":[{\"del");
+	cr_expect_eq(o.e, ERR_PROVIDER_CUT, "also inside a line");
+	expect_text(o, "a");
+	cr_expect_eq(parse("").e, ERR_PROVIDER_CUT);
+}
+
+Test(llm_openai, what_follows_the_end_mark_does_not_matter)
+{
+	struct outcome o = parse(DELTA("{\"content\":\"a\"}") FINISH("stop") DONE "data: nonsense\n\ndata: {\"error\":1}\n\nevent: error\ndata: x\n\n");
+
+	cr_expect_eq(o.e, ERR_OK, "%s", o.internal);
+	cr_expect(o.is_whole);
+	expect_text(o, "a");
+}
+
+/* TRN-3 */
+Test(llm_openai, joins_the_fragments_of_tool_calls_by_index)
+{
+	struct outcome o = parse(
+		DELTA("{\"role\":\"assistant\",\"content\":null}")
+		DELTA("{\"tool_calls\":[{\"index\":0,\"id\":\"c1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]}")
+		DELTA("{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{\\\"ci\"}}]}")
+		DELTA("{\"tool_calls\":[{\"index\":1,\"id\":\"c2\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}]}")
+		DELTA("{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"ty\\\":1}\"}}]}") FINISH("tool_calls") USAGE DONE);
+
+	cr_expect_eq(o.e, ERR_OK, "%s", o.internal);
+	cr_expect_eq(o.result.finish, LLM_TOOL);
+	cr_expect(bytes_equal(o.result.tool_calls, BYTES("[{\"id\":\"c1\",\"name\":\"f\",\"arguments\":\"{\\\"city\\\":1}\"},"
+							 "{\"id\":\"c2\",\"name\":\"g\",\"arguments\":\"{}\"}]")),
+		  "%.*s", (int)o.result.tool_calls.n, o.result.tool_calls.p);
+	expect_text(o, "");
+}
+
+Test(llm_openai, understands_servers_that_number_tool_calls_badly)
+{
+	struct outcome o = parse(DELTA("{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}")
+				 DELTA("{\"tool_calls\":[{\"index\":0,\"id\":\"b\",\"function\":{\"name\":\"g\",\"arguments\":{\"x\":1}}}]}") FINISH("stop") DONE);
+
+	cr_expect_eq(o.e, ERR_OK);
+	cr_expect_eq(o.result.finish, LLM_TOOL, "calls mean tools, whatever the finish says");
+	cr_expect(bytes_equal(o.result.tool_calls, BYTES("[{\"id\":\"a\",\"name\":\"f\",\"arguments\":\"{}\"},"
+							 "{\"id\":\"b\",\"name\":\"g\",\"arguments\":\"{\\\"x\\\":1}\"}]")),
+		  "%.*s", (int)o.result.tool_calls.n, o.result.tool_calls.p);
+	o = parse(DELTA("{\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"f\"}},{\"id\":\"b\",\"function\":{\"name\":\"g\"}}]}") FINISH("stop") DONE);
+	cr_expect(bytes_equal(o.result.tool_calls, BYTES("[{\"id\":\"a\",\"name\":\"f\",\"arguments\":\"\"},{\"id\":\"b\",\"name\":\"g\",\"arguments\":\"\"}]")));
+}
+
+Test(llm_openai, tool_calls_without_number_are_too_many)
+{
+	struct buf b;
+
+	buf_init(&b, arena, 0);
+	for (int i = 0; i < 129; i++)
+		buf_addf(&b, "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":%d}]}}]}\n\n", i);
+	cr_expect_eq(parse_in(200, buf_bytes(&b), b.n).e, ERR_PROVIDER_INVALID);
+}
+
+Test(llm_openai, a_refusal_is_a_filter_and_its_text_is_kept)
+{
+	struct outcome o = parse(DELTA("{\"refusal\":\"I can't\"}") DELTA("{\"content\":null,\"refusal\":\" do that.\"}") FINISH("stop") USAGE DONE);
+
+	cr_expect_eq(o.e, ERR_OK);
+	expect_text(o, "I can't do that.");
+	cr_expect_eq(o.result.finish, LLM_FILTER);
+	o = parse(DELTA("{\"content\":\"a\",\"refusal\":null}") FINISH("content_filter") DONE);
+	cr_expect_eq(o.result.finish, LLM_FILTER);
+}
+
+Test(llm_openai, an_error_inside_the_stream_is_a_failure)
+{
+	struct outcome o = parse(DELTA("{\"content\":\"a\"}") DATA("{\"error\":{\"message\":\"Broken \xc3\xbc\",\"type\":\"server_error\"}}") DONE);
+
+	cr_expect_eq(o.e, ERR_PROVIDER_FAILED);
+	cr_expect(strstr(o.internal, "Broken \xc3\xbc"), "%s", o.internal);
+	expect_text(o, "a");
+	o = parse(DELTA("{\"content\":\"a\"}") "event: error\ndata: {\"message\":\"Oh\"}\n\n");
+	cr_expect_eq(o.e, ERR_PROVIDER_FAILED);
+	cr_expect(strstr(o.internal, "Oh"));
+	cr_expect_eq(parse("event: error\ndata: not JSON\n\n").e, ERR_PROVIDER_FAILED);
+	cr_expect_eq(parse(DATA("{\"error\":\"plain\"}")).e, ERR_PROVIDER_FAILED);
+	cr_expect_eq(parse(DATA("{\"error\":null,\"choices\":[]}") DONE).e, ERR_OK);
+}
+
+Test(llm_openai, what_is_not_the_protocol_is_invalid)
+{
+	static const char *const bodies[] = {
+		DATA("this is no JSON"),
+		DATA("[1]"),
+		DATA("{\"choices\":[1]}"),
+		DATA("{\"choices\":[{\"delta\":{\"content\":\"\xc3\"}}]}"),
+		DATA("{\"choices\":[{\"delta\":{\"content\":\"\\ud83c\"}}]}"),
+		DATA("{\"choices\":[{\"delta\":{\"content\":\"a\",\"content\":\"b\"}}]}"),
+		DATA("{\"choices\":[{\"delta\":{\"tool_calls\":[1]}}]}"),
+		"<!doctype html><p>Sign in: here</p>\n",
+		"hello",
+		": only comments\n\n",
+		"{\"object\":\"list\",\"data\":[]}",
+		"{\"choices\":",
+		"[{\"error\":{\"message\":\"x\"}}]",
+	};
+
+	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+		struct outcome o = parse(bodies[i]);
+
+		cr_expect_eq(o.e, ERR_PROVIDER_INVALID, "%s: %s", err_code(o.e), bodies[i]);
+	}
+}
+
+Test(llm_openai, takes_what_servers_add_or_leave_out)
+{
+	struct outcome o = parse("\n: ping\n\n" DATA("") DATA("{\"choices\":null}") DATA("{}") DATA("{\"choices\":[{\"delta\":null}]}  ")
+				 DELTA("{\"content\":7,\"reasoning_content\":\"hm\"}") CHUNK("{\"index\":1,\"delta\":{\"content\":\"other\"}}")
+				 DELTA("{\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"thinking\",\"text\":\"no\"},1]}") FINISH("eos")
+				 DATA("{\"choices\":[],\"usage\":{\"prompt_tokens\":3.0,\"completion_tokens\":4}}") DONE);
+
+	cr_expect_eq(o.e, ERR_OK, "%s", o.internal);
+	expect_text(o, "a");
+	cr_expect_eq(o.result.finish, LLM_STOP);
+	cr_expect_eq(o.result.usage.input_tokens, 3);
+}
+
+Test(llm_openai, counts_that_cannot_be_are_unknown)
+{
+	static const char *const usages[] = { "{}", "7", "{\"prompt_tokens\":-1,\"completion_tokens\":2}", "{\"prompt_tokens\":1}",
+					      "{\"prompt_tokens\":\"1\",\"completion_tokens\":2}", "{\"prompt_tokens\":1e300,\"completion_tokens\":2}" };
+
+	for (size_t i = 0; i < sizeof(usages) / sizeof(usages[0]); i++) {
+		struct outcome o = parse(arena_printf(arena, "data: {\"choices\":[],\"usage\":%s}\n\n" DONE, usages[i]));
+
+		cr_expect_eq(o.e, ERR_OK);
+		cr_expect_not(o.result.usage.is_known, "%s", usages[i]);
+	}
+}
+
+Test(llm_openai, a_plain_answer_to_a_streaming_request_is_taken)
+{
+	struct outcome o = parse(" {\"id\":\"c\",\"object\":\"chat.completion\",\"model\":\"m-2\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
+				 "\"content\":\"All \\n at once\",\"refusal\":null,\"tool_calls\":[{\"id\":\"c1\",\"type\":\"function\","
+				 "\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},\"finish_reason\":\"tool_calls\"}],"
+				 "\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n");
+
+	cr_expect_eq(o.e, ERR_OK, "%s", o.internal);
+	expect_text(o, "All \n at once");
+	cr_expect_eq(o.result.finish, LLM_TOOL);
+	cr_expect_eq(o.result.usage.output_tokens, 2);
+	cr_expect(bytes_equal(o.result.tool_calls, BYTES("[{\"id\":\"c1\",\"name\":\"f\",\"arguments\":\"{}\"}]")));
+	o = parse("{\"error\":{\"message\":\"Nope\"}}");
+	cr_expect_eq(o.e, ERR_PROVIDER_FAILED);
+	cr_expect(strstr(o.internal, "Nope"));
+}
+
+Test(llm_openai, an_error_status_is_told_apart)
+{
+	static const struct {
+		int status;
+		enum err e;
+	} rows[] = { { 302, ERR_PROVIDER_INVALID }, { 400, ERR_PROVIDER_REFUSED }, { 401, ERR_PROVIDER_REFUSED }, { 403, ERR_PROVIDER_REFUSED },
+		     { 404, ERR_PROVIDER_REFUSED }, { 413, ERR_PROVIDER_REFUSED }, { 422, ERR_PROVIDER_REFUSED }, { 429, ERR_PROVIDER_RATE },
+		     { 500, ERR_PROVIDER_FAILED }, { 503, ERR_PROVIDER_FAILED }, { 529, ERR_PROVIDER_FAILED } };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct outcome o = parse_status(rows[i].status, "{\"error\":{\"message\":\"Because\",\"type\":\"t\",\"code\":null}}");
+
+		cr_expect_eq(o.e, rows[i].e, "%d: %s", rows[i].status, err_code(o.e));
+		cr_expect_str_eq(o.internal, arena_printf(arena, "the provider answered %d: Because", rows[i].status));
+		cr_expect_eq(o.retry_after_s, 5);
+		cr_expect_eq(o.n_texts, 0);
+	}
+}
+
+Test(llm_openai, the_body_of_an_error_is_bounded_and_harmless)
+{
+	struct buf b;
+	struct outcome o;
+
+	o = parse_status(500, "<h1>Bad\r\n\x01\xff gateway</h1>");
+	cr_expect_str_eq(o.internal, "the provider answered 500: <h1>Bad  ?? gateway</h1>");
+	o = parse_status(500, "");
+	cr_expect_str_eq(o.internal, "the provider answered 500: ");
+	o = parse_status(500, "{\"message\":\"top\"}");
+	cr_expect_str_eq(o.internal, "the provider answered 500: top");
+	o = parse_status(500, "{\"detail\":[1]}");
+	cr_expect_str_eq(o.internal, "the provider answered 500: {\"detail\":[1]}");
+
+	buf_init(&b, arena, 0);
+	buf_add_str(&b, "{\"error\":\"");
+	for (int i = 0; i < 1500; i++)
+		buf_add_str(&b, "\xc3\xbc");
+	buf_add_str(&b, "\"}");
+	o = parse_in(500, buf_bytes(&b), b.n);
+	cr_expect_eq(strlen(o.internal), strlen("the provider answered 500: ") + 2048);
+	for (int i = 0; i < 100000; i++)
+		buf_add_char(&b, 'x');
+	o = parse_in(400, buf_bytes(&b), 1000);
+	cr_expect_eq(o.e, ERR_PROVIDER_REFUSED);
+	cr_expect(strlen(o.internal) < 2100);
+}
+
+Test(llm_openai, an_error_of_the_callback_is_passed_up)
+{
+	struct outcome o = { 0 };
+	struct llm_events ev = { &o, on_text, NULL };
+	struct llm_parser *ps = llm_openai.parse_begin(&task, 200, 0, &ev, &o.result);
+
+	buf_init(&o.heard, arena, 16);
+	fail_text = ERR_UNAVAILABLE;
+	cr_expect_eq(llm_openai.parse_take(ps, BYTES(DELTA("{\"content\":\"a\"}") DELTA("{\"content\":\"b\"}") DONE)), ERR_UNAVAILABLE);
+	fail_text = ERR_OK;
+	cr_expect_eq(o.n_texts, 1);
+	expect_text(o, "a");
+}
+
+Test(llm_openai, a_long_stream_costs_little_more_than_its_text)
+{
+	struct outcome o = { 0 };
+	struct llm_events ev = { &o, NULL, NULL };
+	struct llm_parser *ps = llm_openai.parse_begin(&task, 200, 0, &ev, &o.result);
+	size_t before = arena_used(arena);
+
+	for (int i = 0; i < 10000; i++)
+		cr_assert_eq(llm_openai.parse_take(ps, BYTES(DELTA("{\"content\":\"word \\\"x\\\"\"}"))), ERR_OK);
+	cr_expect_eq(o.result.text.n, 80000);
+	cr_expect(arena_used(arena) - before < 4 * 80000, "%zu bytes", arena_used(arena) - before);
+}
