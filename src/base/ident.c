@@ -105,25 +105,23 @@ struct ident ident_new(void)
 	return id;
 }
 
-/* The 5 bits at `bit`, counted from the top of a 130-bit number whose two first bits are 0. */
-static unsigned bits_at(const struct ident *id, int bit)
-{
-	unsigned v = 0;
-
-	for (int i = bit - 2; i < bit + 3; i++)
-		v = v << 1 | (i < 0 ? 0 : id->b[i / 8] >> (7 - i % 8) & 1u);
-	return v;
-}
-
 void ident_format(const char *prefix, const struct ident *id, char out[IDENT_SIZE])
 {
 	static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
-	size_t n = strlen(prefix);
+	size_t n = strlen(prefix), at = 0;
+	unsigned acc = 0;
+	int held = 2; /* 26 digits are 130 bits: two zeros come first */
 
 	assert(n <= IDENT_SIZE - IDENT_TEXT - 1);
 	memcpy(out, prefix, n);
-	for (int i = 0; i < IDENT_TEXT; i++)
-		out[n++] = digits[bits_at(id, 5 * i)];
+	for (int i = 0; i < IDENT_TEXT; i++) {
+		if (held < 5) {
+			acc = acc << 8 | id->b[at++];
+			held += 8;
+		}
+		held -= 5;
+		out[n++] = digits[acc >> held & 31];
+	}
 	out[n] = '\0';
 }
 

@@ -379,6 +379,7 @@ Test(jsonx, a_key_may_come_again_in_another_object_but_not_in_the_same)
 	expect_flaw(BYTES("{\"a\":{\"b\":1},\"c\":{\"b\":1},\"a\":0}"), "a key appears twice", 25);
 	expect_flaw(BYTES("{\"x\":[{\"b\":1,\"b\":2}],\"y\":"), "a key appears twice", 13);
 	/* Past the border where keys are sorted, the earliest repetition counts too. */
+	expect_flaw(BYTES("{\"a\":0,\"y\":0,\"a\":0,\"z\":0,\"b\":0,\"c\":0,\"d\":0,\"e\":0,\"f\":0,\"z\":0}"), "a key appears twice", 13);
 	expect_flaw(BYTES("{\"z\":0,\"y\":0,\"z\":0,\"a\":0,\"b\":0,\"c\":0,\"d\":0,\"e\":0,\"f\":0,\"a\":0}"), "a key appears twice", 13);
 }
 
