@@ -19,7 +19,8 @@ enum field_type {
 	FIELD_TIME,    /* int64_t ms since 1970, from RFC 3339 */
 	FIELD_OBJECT,  /* struct bytes, raw; min..max count bytes */
 	FIELD_ARRAY,   /* struct bytes, raw; min..max count elements */
-	FIELD_TEXT_OR_ARRAY, /* struct bytes, raw: a string or an array (message content); max counts bytes */
+	FIELD_TEXT_OR_ARRAY, /* struct bytes, raw: a string, or one or more objects with a string "type" (message content);
+				min..max count bytes as written, without the quotes of a string */
 	FIELD_STRINGS, /* struct bytes, raw: an array of distinct strings, each 1..64 bytes without control characters; min..max count elements */
 	FIELD_PAIRS,   /* struct bytes, raw: an object of strings (null allowed with FIELD_NULLS): at most `max` pairs, keys 1..64, values up to 512 characters */
 	FIELD_JSON,    /* struct bytes, raw: any value */
@@ -63,14 +64,14 @@ struct field_list {
 
 /*
  * Checks a validated JSON object against a table and fills *target (zeroed, of table->size bytes). Every problem is added to the task's
- * fault (unknown field, missing, wrong type, out of bounds, wrong word), with the path of the field ("messages[3].role"; `path` is
+ * fault, 20 at most (unknown field, missing, wrong type, out of bounds, wrong word), with the path of the field ("messages[3].role"; `path` is
  * the prefix, "" at the top). Returns ERR_INVALID if there was any. Strings live in the task's arena or in `object`.
  */
 enum err field_parse(struct task *t, const struct field_table *table, struct bytes object, const char *path, void *target) MUST_CHECK;
 
 /*
  * The same for a URL query string: names and values percent-decoded, the same tables (STRING, INT, BOOL, ENUM, TIME only); an unknown or
- * repeated parameter is a problem.
+ * repeated parameter is a problem, and one that is repeated or not percent-encoded UTF-8 is reported alone.
  */
 enum err field_parse_query(struct task *t, const struct field_table *table, struct bytes query, void *target) MUST_CHECK;
 
