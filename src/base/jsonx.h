@@ -24,8 +24,8 @@ struct jsonx_flaw {
 /*
  * Whether text is one JSON value and nothing else, all of: the RFC 8259 grammar, well-formed UTF-8 (no surrogates, no
  * overlongs, not past U+10FFFF), no lone \u surrogates, no BOM, depth <= JSONX_DEPTH, no key twice in one object (compared after
- * unescaping) and none with \u0000 in it (values may have it), integers (no fraction, no exponent) within int64, other numbers finite as a double. Linear time, no recursion;
- * duplicate keys are found in O(n log n). Scratch memory comes from `a`.
+ * unescaping) and none with \u0000 in it (values may have it), integers (no fraction, no exponent) within int64, other numbers
+ * finite as a double. Linear time, no recursion; duplicate keys are found in O(n log n). Scratch memory comes from `a`.
  */
 bool jsonx_check(struct arena *a, struct bytes text, struct jsonx_flaw *flaw_r);
 
