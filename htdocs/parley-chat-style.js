@@ -169,8 +169,7 @@ h2 { margin: 0; font-size: 1rem; font-weight: 650; line-height: 1.3; overflow: h
 }
 .user .text { background: var(--accent); color: var(--on-accent); border-end-end-radius: 6px; }
 .assistant .text { border-end-start-radius: 6px; }
-.message.waiting .text, .message.sending .text { opacity: 0.72; }
-.message.failed .text { opacity: 1; }
+.message.waiting .text { color: var(--text); background: none; box-shadow: inset 0 0 0 1.5px var(--accent); }
 .note { display: flex; flex-wrap: wrap; align-items: center; gap: 0.25rem 0.5rem; margin: 0.125rem 0.375rem 0; font-size: 0.8125rem; color: var(--muted); }
 .failed .note { color: var(--danger); }
 .retry { min-block-size: 24px; padding: 0 0.25rem; font-weight: 650; text-decoration: underline; text-underline-offset: 2px; border-radius: 4px; }

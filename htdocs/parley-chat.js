@@ -70,7 +70,7 @@ export class ParleyChat extends HTMLElement {
 
 	constructor() {
 		super();
-		const root = this.attachShadow({ mode: "open", delegatesFocus: true });
+		const root = this.attachShadow({ mode: "open" });
 		root.adoptedStyleSheets = [sheet];
 		root.append(this.#build());
 		this.#listen();
@@ -113,6 +113,10 @@ export class ParleyChat extends HTMLElement {
 	async clearSession() {
 		this.#say(null);
 		await this.#client?.clearSession();
+	}
+
+	focus(options) {
+		this.#parts.input.focus(options);
 	}
 
 	/* Sends text as if the visitor had typed it. */
@@ -166,7 +170,7 @@ export class ParleyChat extends HTMLElement {
 	#build() {
 		const p = {
 			heading: make("h2", { id: "heading" }),
-			status: make("p", { className: "status" }),
+			status: make("p", { className: "status", role: "status" }),
 			fresh: make("button", { type: "button", className: "icon" }, icon("plus")),
 			clear: make("button", { type: "button", className: "icon" }, icon("bin")),
 			ask: make("p", { id: "ask" }),
@@ -178,7 +182,7 @@ export class ParleyChat extends HTMLElement {
 			latest: make("button", { type: "button", className: "latest", hidden: true }, icon("down")),
 			alert: make("div", { className: "alert", role: "alert" }),
 			label: make("label", { className: "only-read", htmlFor: "input" }),
-			input: make("textarea", { id: "input", rows: 1, dir: "auto", autocomplete: "off", enterKeyHint: "send" }),
+			input: make("textarea", { id: "input", rows: 1, autocomplete: "off", enterKeyHint: "send" }),
 			send: make("button", { type: "submit", className: "send", disabled: true }, icon("send")),
 		};
 		p.log.append(p.older, p.empty);
@@ -233,9 +237,10 @@ export class ParleyChat extends HTMLElement {
 		input.focus();
 	}
 
-	/* The field grows with its text, up to the sheet's limit. */
+	/* The field follows its text: height (up to the sheet's limit), direction, and whether there is anything to send. */
 	#fit() {
 		const { input, send } = this.#parts;
+		input.dir = input.value === "" ? "" : "auto"; /* the placeholder follows the panel */
 		input.style.blockSize = "auto";
 		input.style.blockSize = input.value === "" ? "" : `${input.scrollHeight}px`;
 		send.disabled = input.value.trim() === "";

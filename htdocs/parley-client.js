@@ -182,7 +182,8 @@ export class ParleyClient extends EventTarget {
 	}
 
 	#enqueue({ id, text, target }) {
-		const item = this.#transcript.add({ key: id, role: "user", text, state: "waiting" });
+		const state = this.#isPumping || this.#turn ? "waiting" : "sending";
+		const item = this.#transcript.add({ key: id, role: "user", text, state });
 		const entry = { id, text, target, item, feed: new Feed() };
 		this.#queue.push(entry);
 		return entry;
@@ -262,6 +263,8 @@ export class ParleyClient extends EventTarget {
 	#decide(entry) {
 		if (!this.#session.record) {
 			this.#session.open();
+			if (this.#session.record)
+				this.#emit("session", this.getSession());
 			this.refresh();
 		}
 		if (entry.target === undefined)
@@ -271,7 +274,10 @@ export class ParleyClient extends EventTarget {
 
 	async #attempt(entry, signal) {
 		for (let attempt = 0; ; attempt++) {
-			await whenOnline(signal, () => this.#connected(false));
+			await whenOnline(signal, () => {
+				this.#connected(false);
+				this.#transcript.set(entry.item, { state: "waiting" });
+			});
 			try {
 				const begun = await this.#postOnce(entry, signal);
 				this.#connected(true);

@@ -75,7 +75,7 @@ export class SessionAccess {
 
 	/* Ends a session on the server, given its record. */
 	end({ session_id, token }) {
-		return call(this.#fetch, "POST", this.#url(session_id, "/end"), { bearer: token });
+		return call(this.#fetch, "POST", this.#url(session_id, "/end"), { bearer: token, body: {} });
 	}
 
 	/*
@@ -123,7 +123,7 @@ export class SessionAccess {
 	async #renew(signal) {
 		const { session_id: id, token } = this.record;
 		try {
-			const response = await call(this.#fetch, "POST", this.#url(id, "/token"), { bearer: token, signal });
+			const response = await call(this.#fetch, "POST", this.#url(id, "/token"), { bearer: token, body: {}, signal });
 			const fresh = await readJson(response);
 			if (this.id === id)
 				this.update({ token: fresh.token, expires: fresh.token_expires_at, renew_at: halfLife(fresh.token_expires_at, response) });
