@@ -61,8 +61,8 @@
 	" conversation BINARY(16) NOT NULL, status SMALLINT NOT NULL, user_seq BIGINT NOT NULL,"                       \
 	" answer_seq BIGINT NOT NULL, model VARCHAR(128) NOT NULL, finish VARCHAR(16) NOT NULL,"                       \
 	" error_code VARCHAR(40) NOT NULL, error_detail VARCHAR(500) NOT NULL, input_tokens BIGINT NOT NULL,"          \
-	" output_tokens BIGINT NOT NULL, partial LONGBLOB, idem BINARY(32), lease_until BIGINT NOT NULL,"              \
-	" created_at BIGINT NOT NULL, ended_at BIGINT NOT NULL, PRIMARY KEY (id))"
+	" output_tokens BIGINT NOT NULL, partial LONGBLOB, idem BINARY(32), created_at BIGINT NOT NULL,"               \
+	" ended_at BIGINT NOT NULL, PRIMARY KEY (id))"
 
 #define TURN_LEASES                                                                                                    \
 	"CREATE TABLE IF NOT EXISTS turn_leases ("                                                                     \
@@ -71,9 +71,15 @@
 
 #define IDEMPOTENCY                                                                                                    \
 	"CREATE TABLE IF NOT EXISTS idempotency ("                                                                     \
-	" hash BINARY(32) NOT NULL, site BINARY(16) NOT NULL, body_hash BINARY(32) NOT NULL, turn BINARY(16),"         \
-	" status SMALLINT NOT NULL, body LONGBLOB NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL,"   \
-	" PRIMARY KEY (hash))"
+	" hash BINARY(32) NOT NULL, site BINARY(16) NOT NULL, body_hash BINARY(32) NOT NULL,"                         \
+	" session BINARY(16), turn BINARY(16), status SMALLINT NOT NULL, body LONGBLOB NOT NULL,"                      \
+	" created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, PRIMARY KEY (hash))"
+
+/* Conversations whose session is gone and whose messages are still being removed, batch by batch. */
+#define DELETIONS                                                                                                      \
+	"CREATE TABLE IF NOT EXISTS deletions ("                                                                       \
+	" conversation BINARY(16) NOT NULL, site BINARY(16) NOT NULL, created_at BIGINT NOT NULL,"                     \
+	" PRIMARY KEY (conversation))"
 
 #define LOCKS                                                                                                          \
 	"CREATE TABLE IF NOT EXISTS locks ("                                                                           \
@@ -99,11 +105,13 @@ const struct db_migration db_migrations[] = {
 	{ 14, "conversations of a session", INDEX("", "conversations_session", "conversations (session, id)") },
 	{ 15, "messages", BOTH(MESSAGES) },
 	{ 16, "turns", BOTH(TURNS) },
-	{ 17, "turns of a session", INDEX("", "turns_session", "turns (session, id)") },
-	{ 18, "turns that run", INDEX("", "turns_running", "turns (status, lease_until)") },
-	{ 19, "turn leases", BOTH(TURN_LEASES) },
+	{ 17, "turns of a conversation", INDEX("", "turns_conversation", "turns (conversation, id)") },
+	{ 18, "turn leases", BOTH(TURN_LEASES) },
+	{ 19, "turn leases by age", INDEX("", "turn_leases_age", "turn_leases (lease_until)") },
 	{ 20, "idempotency", BOTH(IDEMPOTENCY) },
 	{ 21, "idempotency by age", INDEX("", "idempotency_age", "idempotency (expires_at)") },
-	{ 22, "locks", BOTH(LOCKS) },
+	{ 22, "idempotency of a session", INDEX("", "idempotency_session", "idempotency (session)") },
+	{ 23, "deletions", BOTH(DELETIONS) },
+	{ 24, "locks", BOTH(LOCKS) },
 	{ 0, NULL, NULL, NULL },
 };

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* app: the list of features, and the product's start and end in one process. */
+#include "app/app.h"
+
+#include <stdlib.h>
+
+#include "app/agent.h"
+#include "app/agent_api.h"
+#include "app/dispatch.h"
+#include "app/head.h"
+#include "app/health.h"
+#include "app/idem.h"
+#include "app/message.h"
+#include "app/message_api.h"
+#include "app/openapi.h"
+#include "app/purge.h"
+#include "app/session.h"
+#include "app/session_api.h"
+#include "app/site.h"
+#include "app/sweep.h"
+#include "app/turn.h"
+#include "app/turn_api.h"
+#include "base/secret.h"
+#include "net/fetch.h"
+
+/* A feature may include those above it, never one below. */
+const struct feature *const app_features[] = {
+	&head_feature, &site_feature, &agent_feature, &idem_feature, &message_feature, &session_feature, &turn_feature, &purge_feature,
+	&sweep_feature, &agent_api_feature, &session_api_feature, &message_api_feature, &turn_api_feature, &health_feature, &openapi_feature,
+	NULL,
+};
+
+size_t app_shared_size(void)
+{
+	return cache_shared_size();
+}
+
+static enum err open_parts(struct task *t, struct app *app, void *shared, bool may_wait)
+{
+	struct cache_conf cache = { .servers = app->conf->cache, .timeout_ms = (int)app->conf->cache_timeout, .ttl_ms = (int)app->conf->cache_ttl,
+				    .shared = shared };
+	struct db *db;
+	enum err e = secret_load(t, app->conf->secret_file, app->token_key);
+	if (!e)
+		e = cache_open(t, &cache, &app->cache);
+	if (!e)
+		e = store_open(t, app, &db);
+	if (e == ERR_UNAVAILABLE && may_wait) {
+		task_clear_fault(t);
+		return ERR_OK;
+	}
+	return e;
+}
+
+enum err app_open(struct task *t, const struct conf *conf, void *shared, bool may_wait, struct app **app_r)
+{
+	struct app *app = calloc(1, sizeof *app);
+	if (!app)
+		abort();
+	secret_init();
+	fetch_init();
+	app->conf = conf;
+	pthread_mutex_init(&app->db_lock, NULL);
+	app->sites = site_copies_open();
+	app->router = dispatch_open_router();
+	enum err e = open_parts(t, app, shared, may_wait);
+	if (e)
+		app_close(&app);
+	*app_r = app;
+	return e;
+}
+
+void app_close(struct app **app)
+{
+	struct app *a = *app;
+	if (!a)
+		return;
+	struct db *db = atomic_load(&a->db);
+	if (db)
+		db_close(&db);
+	if (a->cache)
+		cache_close(&a->cache);
+	router_close(&a->router);
+	site_copies_close(&a->sites);
+	secret_wipe(a->token_key, sizeof a->token_key);
+	pthread_mutex_destroy(&a->db_lock);
+	free(a);
+	*app = NULL;
+}
+
+void app_answer(void *arg, struct task *t, const struct http_request *rq, struct http_response *rs)
+{
+	dispatch(arg, t, rq, rs);
+}

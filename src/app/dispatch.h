@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* dispatch: what is done once for every route: guard, CORS, field check, idempotency, audit and the error reply. */
+#ifndef PARLEY_APP_DISPATCH_H
+#define PARLEY_APP_DISPATCH_H
+
+#include "app/call.h"
+
+/* Fills the router from the features' tables. Asserts that every row has a scope, a handler and a help text. */
+struct router *dispatch_open_router(void);
+
+/* Answers a request (app_answer). */
+void dispatch(struct app *app, struct task *t, const struct http_request *rq, struct http_response *rs);
+
+/* Writes a fault as an RFC 9457 problem; `extra` are further members, joined by commas, or NULL. */
+void dispatch_format_problem(const struct task *t, enum err e, const char *extra, struct buf *out);
+
+/* Ends a call with `status` and what was written to c->rs->body, adding a session token where the route gives one. */
+void dispatch_reply(struct call *c, int status);
+
+/* Adds the members "token" and "token_expires_at" of a fresh token for a session. */
+void dispatch_add_token(struct call *c, struct buf *b, const struct ident *session, const struct ident *user);
+
+#endif

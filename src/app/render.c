@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* render: rows as JSON. */
+#include "app/render.h"
+
+#include "app/codec.h"
+#include "base/log.h"
+#include "base/metrics.h"
+
+static const char *const roles[] = { "unknown", "system", "developer", "user", "assistant", "tool" };
+static const char *const statuses[] = { "unknown", "active", "ended", "archived" };
+
+const char *role_name(int role)
+{
+	return roles[role >= ROLE_SYSTEM && role <= ROLE_TOOL ? role : 0];
+}
+
+int role_find(struct bytes name)
+{
+	for (int i = ROLE_SYSTEM; i <= ROLE_TOOL; i++)
+		if (bytes_equal(name, bytes_of(roles[i])))
+			return i;
+	return 0;
+}
+
+const char *session_status_name(int status)
+{
+	return statuses[status >= SESSION_ACTIVE && status <= SESSION_ARCHIVED ? status : 0];
+}
+
+void render_ident(struct buf *b, const char *name, const char *prefix, const struct ident *id)
+{
+	if (ident_is_zero(id)) {
+		buf_member_str(b, name, NULL);
+		return;
+	}
+	char text[IDENT_SIZE];
+	ident_format(prefix, id, text);
+	buf_member_str(b, name, text);
+}
+
+static void report_corrupt(struct task *t, const struct message_row *m)
+{
+	char conversation[IDENT_SIZE];
+	ident_format(PREFIX_CONVERSATION, &m->conversation, conversation);
+	metric_add(METRIC_corrupt_records_total, 1);
+	log_error(t, "corrupt_record", { "table", "messages", 0 }, { "conversation", conversation, 0 }, { "seq", NULL, m->seq });
+}
+
+/* An optional packed column: NULL and unreadable both give nothing; the latter clears *is_sound. */
+static struct bytes unpack(struct task *t, const struct db_rows *rows, size_t row, size_t col, bool *is_sound)
+{
+	struct bytes out = { NULL, 0 };
+	struct bytes stored = db_cell_bytes(rows, row, col);
+	if (stored.p && !codec_unpack(t->arena, stored, &out))
+		*is_sound = false;
+	return out;
+}
+
+void message_from_row(struct task *t, const struct db_rows *rows, size_t row, struct message_row *m_r)
+{
+	bool is_sound = true;
+	memset(m_r, 0, sizeof *m_r);
+	db_cell_ident(rows, row, 0, &m_r->conversation);
+	m_r->seq = db_cell_int(rows, row, 1);
+	db_cell_ident(rows, row, 2, &m_r->id);
+	m_r->role = (int)db_cell_int(rows, row, 3);
+	m_r->content = unpack(t, rows, row, 4, &is_sound);
+	m_r->metadata = unpack(t, rows, row, 5, &is_sound);
+	m_r->extra = unpack(t, rows, row, 6, &is_sound);
+	db_cell_ident(rows, row, 7, &m_r->turn);
+	m_r->created_at = db_cell_int(rows, row, 8);
+	if (is_sound && m_r->content.n > 0)
+		return;
+	m_r->content = m_r->metadata = m_r->extra = (struct bytes){ NULL, 0 };
+	report_corrupt(t, m_r);
+}
+
+void render_message(struct buf *b, const struct message_row *m)
+{
+	buf_add_char(b, '{');
+	render_ident(b, "id", PREFIX_MESSAGE, &m->id);
+	buf_member_int(b, "seq", m->seq);
+	render_ident(b, "conversation_id", PREFIX_CONVERSATION, &m->conversation);
+	buf_member_str(b, "role", role_name(m->role));
+	buf_member_json(b, "content", m->content);
+	if (m->content.n == 0)
+		buf_member_bool(b, "corrupt", true);
+	if (m->metadata.n)
+		buf_member_json(b, "metadata", m->metadata);
+	if (m->extra.n > 2) {
+		buf_add_char(b, ',');
+		buf_add(b, m->extra.p + 1, m->extra.n - 2);
+	}
+	if (!ident_is_zero(&m->turn))
+		render_ident(b, "turn_id", PREFIX_TURN, &m->turn);
+	buf_member_time(b, "created_at", m->created_at);
+	buf_add_char(b, '}');
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* render: rows as the JSON that answers and the cache carry. */
+#ifndef PARLEY_APP_RENDER_H
+#define PARLEY_APP_RENDER_H
+
+#include "base/buf.h"
+#include "base/ident.h"
+#include "db/db.h"
+
+#define PREFIX_SESSION "ses_"
+#define PREFIX_CONVERSATION "cnv_"
+#define PREFIX_MESSAGE "msg_"
+#define PREFIX_TURN "trn_"
+#define PREFIX_SITE "sit_"
+#define PREFIX_AGENT "agt_"
+#define PREFIX_KEY "key_"
+
+/* Stored as numbers; never renumbered. */
+enum role { ROLE_SYSTEM = 1, ROLE_DEVELOPER, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL };
+enum session_status { SESSION_ACTIVE = 1, SESSION_ENDED = 2, SESSION_ARCHIVED = 3 };
+
+/* Word of a stored number ("user", "active"); "unknown" for one we never wrote. And back: 0 for an unknown word. */
+const char *role_name(int role);
+int role_find(struct bytes name);
+const char *session_status_name(int status);
+
+/* The words of role_find, for field tables. */
+#define ROLE_CHOICES "system|developer|user|assistant|tool"
+
+/* Adds a member with an id in text form; a zero id is written as null. */
+void render_ident(struct buf *b, const char *name, const char *prefix, const struct ident *id);
+
+/* A stored message, unpacked. Raw members are JSON text; empty ones are left out. */
+struct message_row {
+	struct ident conversation, id, turn; /* turn may be zero */
+	int64_t seq;
+	int role;
+	struct bytes content;  /* raw JSON; empty when the record was corrupt */
+	struct bytes metadata; /* raw JSON object or empty */
+	struct bytes extra;    /* raw JSON object whose members are spliced in, or empty */
+	int64_t created_at;
+};
+
+/* The columns that message_from_row reads, in its order. */
+#define MESSAGE_COLUMNS "m.conversation, m.seq, m.id, m.role, m.content, m.metadata, m.extra, m.turn, m.created_at"
+
+/*
+ * Unpacks a row of MESSAGE_COLUMNS. A record that cannot be read is reported to the log and counted, and comes with empty
+ * content: the rest of the conversation works (OPS-6).
+ */
+void message_from_row(struct task *t, const struct db_rows *rows, size_t row, struct message_row *m_r);
+
+/* The message as clients see it; a corrupt one has "content":null and "corrupt":true. */
+void render_message(struct buf *b, const struct message_row *m);
+
+#endif

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * session: owns the tables sessions, conversations and deletions. Invariants: a session's id is fixed by its site and own id, or random; its version
+ * grows with each change of its row; an append and a deletion of the same conversation exclude each other by its row lock.
+ */
+#include "app/session.h"
+
+#include <ctype.h>
+
+#include "app/codec.h"
+#include "app/cursor.h"
+#include "app/idem.h"
+#include "base/jsonx.h"
+#include "base/secret.h"
+#include "base/stamp.h"
+
+#define LIST_SQL(filter, op, order)                                                                                    \
+	"SELECT " HEAD_COLUMNS ", s.id, s.created_at,"                                                                 \
+	" (SELECT MAX(m.seq) FROM messages m WHERE m.conversation = s.conversation),"                                  \
+	" (SELECT m.created_at FROM messages m WHERE m.conversation = s.conversation ORDER BY m.seq DESC LIMIT 1)"     \
+	" FROM sessions s LEFT JOIN conversations c ON c.id = s.conversation WHERE s.site = ?" filter                  \
+	" AND s.created_at " op "= ? AND (s.created_at " op " ? OR s.id " op " ?)"                                     \
+	" ORDER BY s.created_at " order ", s.id " order " LIMIT ?"
+#define LISTS(filter) { LIST_SQL(filter, "<", "DESC"), NULL, NULL }, { LIST_SQL(filter, ">", "ASC"), NULL, NULL }
+#define LOCK_SQL "SELECT title, tags, metadata, state, config, context, version FROM sessions WHERE site = ? AND id = ?"
+#define CONVERSATIONS_SQL "SELECT id FROM conversations WHERE session = ? AND site = ?"
+
+enum { INSERT, CONVERSATION_INSERT, LOCK, UPDATE, END, DELETE, CONVERSATIONS, NOTE_DELETION, CONVERSATIONS_DELETE,
+       LIST, LIST_USER = LIST + 2, LIST_AGENT = LIST_USER + 2, LIST_BOTH = LIST_AGENT + 2 };
+static const struct db_stmt stmts[] = {
+	[INSERT] = { "INSERT INTO sessions (id, site, own_id, name, agent, agent_name, user_id, client_type, context, title, status, tags,"
+		     " metadata, state, config, conversation, website_domain, ip_address, version, created_at, updated_at, active_at,"
+		     " ended_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, 0, 0)", NULL, NULL },
+	[CONVERSATION_INSERT] = { "INSERT INTO conversations (id, site, session, parent, base_seq, title, created_at) VALUES (?, ?, ?, NULL, 0, '', ?)",
+				  NULL, NULL },
+	[LOCK] = { LOCK_SQL " FOR UPDATE", LOCK_SQL, NULL },
+	[UPDATE] = { "UPDATE sessions SET title = ?, tags = ?, metadata = ?, state = ?, config = ?, context = ?, version = version + 1,"
+		     " updated_at = ?, active_at = ? WHERE site = ? AND id = ?", NULL, NULL },
+	[END] = { "UPDATE sessions SET status = 2, ended_at = ?, updated_at = ?, version = version + 1 WHERE site = ? AND id = ? AND status = 1", NULL, NULL },
+	[DELETE] = { "DELETE FROM sessions WHERE site = ? AND id = ?", NULL, NULL },
+	[CONVERSATIONS] = { CONVERSATIONS_SQL " FOR UPDATE", CONVERSATIONS_SQL, NULL },
+	[NOTE_DELETION] = { "INSERT INTO deletions (conversation, site, created_at) VALUES (?, ?, ?)", NULL, NULL },
+	[CONVERSATIONS_DELETE] = { "DELETE FROM conversations WHERE session = ? AND site = ?", NULL, NULL },
+	[LIST] = LISTS(""),
+	[LIST_USER] = LISTS(" AND s.user_id = ?"),
+	[LIST_AGENT] = LISTS(" AND s.agent = ?"),
+	[LIST_BOTH] = LISTS(" AND s.user_id = ? AND s.agent = ?"),
+};
+
+static bool is_own_id_char(char ch)
+{
+	return isalnum((unsigned char)ch) || (ch && strchr("._:@-", ch));
+}
+
+bool session_is_own_id(struct bytes text)
+{
+	if (text.n == 0 || text.n > 128 || (text.n >= 4 && memcmp(text.p, PREFIX_SESSION, 4) == 0))
+		return false;
+	for (size_t i = 0; i < text.n; i++)
+		if (!is_own_id_char(text.p[i]))
+			return false;
+	return true;
+}
+
+/* A part of a readable name: what could not stand in a path becomes "-"; each run of such bytes one, so that long words of any script stay short. */
+static void add_name_part(struct buf *b, struct bytes part, size_t max)
+{
+	size_t begin = b->n;
+	for (size_t i = 0; i < part.n && b->n - begin < max; i++) {
+		bool is_plain = is_own_id_char(part.p[i]);
+		if (is_plain || b->n == begin || b->p[b->n - 1] != '-')
+			buf_add_char(b, is_plain ? part.p[i] : '-');
+	}
+	if (b->n == begin)
+		buf_add_char(b, '-');
+}
+
+/* {client_type}_{user}_{context}_{YYYYMMDD_HHMMSS}_{8 hex} (SES-1). */
+static struct bytes make_name(struct arena *a, struct bytes client_type, struct bytes user, struct bytes context, int64_t now)
+{
+	char when[16], hex[9];
+	unsigned char random[4];
+	struct buf b;
+	buf_init(&b, a, 256);
+	add_name_part(&b, client_type, 32);
+	buf_add_char(&b, '_');
+	add_name_part(&b, user, 100);
+	buf_add_char(&b, '_');
+	add_name_part(&b, context, 80);
+	stamp_format_compact(now, when);
+	secret_random(random, sizeof random);
+	secret_hex(random, sizeof random, hex);
+	buf_addf(&b, "_%s_%s", when, hex);
+	return buf_bytes(&b);
+}
+
+static struct bytes or_default(struct bytes given, struct bytes fallback)
+{
+	return given.p ? given : fallback;
+}
+
+/* An anonymous visitor's own unguessable name. */
+static struct bytes anonymous_user(struct arena *a)
+{
+	char text[IDENT_SIZE];
+	struct ident id;
+	secret_random(id.b, sizeof id.b);
+	ident_format("anon_", &id, text);
+	return bytes_of(arena_strdup(a, text));
+}
+
+enum err session_insert(struct task *t, struct db_conn *c, const struct ident *site, const struct agent *agent, const struct session_new *in,
+			struct ident *id_r)
+{
+	struct ident conversation = ident_new();
+	int64_t now = stamp_now();
+	struct bytes empty = BYTES("{}");
+	struct bytes user = in->user.p ? in->user : anonymous_user(t->arena);
+	struct bytes client_type = or_default(in->client_type, BYTES("api")), context = or_default(in->context, BYTES("default"));
+	struct bytes state = codec_pack(t->arena, or_default(in->state, empty)), config = codec_pack(t->arena, or_default(in->config, empty));
+	*id_r = in->own_id.p ? head_own_ident(site, in->own_id) : ident_new();
+	enum err e = db_run(t, c, &stmts[INSERT],
+			    DB_ARGS(db_ident(id_r), db_ident(site), db_text(in->own_id),
+				    db_text(make_name(t->arena, client_type, user, context, now)), db_ident(&agent->id), db_text(agent->name),
+				    db_text(user), db_text(client_type), db_text(context), db_text(or_default(in->title, BYTES(""))),
+				    db_text(or_default(in->tags, BYTES("[]"))), db_text(or_default(in->metadata, empty)),
+				    db_blob(state.p, state.n), db_blob(config.p, config.n), db_ident(&conversation),
+				    db_text(or_default(in->website_domain, BYTES(""))), db_text(or_default(in->ip_address, BYTES(""))), db_int(now),
+				    db_int(now), db_int(now)), NULL);
+	if (e)
+		return e;
+	return db_run(t, c, &stmts[CONVERSATION_INSERT], DB_ARGS(db_ident(&conversation), db_ident(site), db_ident(id_r), db_int(now)), NULL);
+}
+
+static size_t count_members(struct bytes object)
+{
+	struct jsonx_walk w;
+	size_t n = 0;
+	jsonx_walk_begin(&w, object);
+	while (jsonx_walk_next(&w))
+		n++;
+	return n;
+}
+
+/* A stored document merged with a patch, within its limit. */
+static enum err merge(struct task *t, const char *field, struct bytes stored, struct bytes patch, struct bytes *out_r)
+{
+	*out_r = patch.p ? jsonx_merge(t->arena, stored, patch) : stored;
+	if (out_r->n > SESSION_DOCUMENT_MAX)
+		return task_fail_field(t, field, "range", "must be at most %d bytes", SESSION_DOCUMENT_MAX);
+	return ERR_OK;
+}
+
+struct update {
+	struct head *h;
+	const struct session_change *in;
+};
+
+static enum err update_in(struct task *t, struct db_conn *c, void *arg)
+{
+	const struct update *u = arg;
+	const struct session_change *in = u->in;
+	struct db_rows *r;
+	struct bytes metadata, state, config;
+	enum err e = db_query(t, c, &stmts[LOCK], DB_ARGS(db_ident(&u->h->site), db_ident(&u->h->session)), &r);
+	if (e)
+		return e;
+	if (r->n_rows == 0)
+		return task_fail(t, ERR_NOT_FOUND, "there is no such session");
+	if (in->if_version && db_cell_int(r, 0, 6) != in->if_version)
+		return task_fail(t, ERR_PRECONDITION, "the session has changed since it was read");
+	if (!codec_unpack(t->arena, db_cell_bytes(r, 0, 3), &state) || !codec_unpack(t->arena, db_cell_bytes(r, 0, 4), &config))
+		return task_fail(t, ERR_CORRUPT, "this session's record cannot be read");
+	e = merge(t, "metadata", db_cell_bytes(r, 0, 2), in->metadata, &metadata);
+	if (!e && count_members(metadata) > SESSION_METADATA_PAIRS)
+		e = task_fail_field(t, "metadata", "range", "may hold at most %d pairs", SESSION_METADATA_PAIRS);
+	if (!e)
+		e = merge(t, "state", state, in->state, &state);
+	if (!e)
+		e = merge(t, "config", config, in->config, &config);
+	if (e)
+		return e;
+	int64_t now = stamp_now();
+	struct bytes state_packed = codec_pack(t->arena, state), config_packed = codec_pack(t->arena, config);
+	return db_run(t, c, &stmts[UPDATE],
+		      DB_ARGS(db_text(or_default(in->title, db_cell_bytes(r, 0, 0))), db_text(or_default(in->tags, db_cell_bytes(r, 0, 1))),
+			      db_text(metadata), db_blob(state_packed.p, state_packed.n), db_blob(config_packed.p, config_packed.n),
+			      db_text(or_default(in->context, db_cell_bytes(r, 0, 5))), db_int(now), db_int(now), db_ident(&u->h->site),
+			      db_ident(&u->h->session)), NULL);
+}
+
+enum err session_update(struct task *t, struct app *app, struct head *h, const struct session_change *in)
+{
+	enum err e = store_transact(t, app, update_in, &(struct update){ h, in });
+	if (!e || e == ERR_COMMIT_UNKNOWN)
+		head_changed(t, app, &h->site, &h->session);
+	return e ? e : head_reload(t, app, h);
+}
+
+enum err session_end(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session)
+{
+	int64_t now = stamp_now();
+	return db_run(t, c, &stmts[END], DB_ARGS(db_int(now), db_int(now), db_ident(site), db_ident(session)), NULL);
+}
+
+static enum err delete_in(struct task *t, struct db_conn *c, void *arg)
+{
+	const struct head *h = arg;
+	struct db_rows *r;
+	int64_t n;
+	enum err e = db_run(t, c, &stmts[DELETE], DB_ARGS(db_ident(&h->site), db_ident(&h->session)), &n);
+	if (e)
+		return e;
+	if (n == 0)
+		return task_fail(t, ERR_NOT_FOUND, "there is no such session");
+	e = db_query(t, c, &stmts[CONVERSATIONS], DB_ARGS(db_ident(&h->session), db_ident(&h->site)), &r);
+	for (size_t i = 0; !e && i < r->n_rows; i++) {
+		struct ident id;
+		db_cell_ident(r, i, 0, &id);
+		e = db_run(t, c, &stmts[NOTE_DELETION], DB_ARGS(db_ident(&id), db_ident(&h->site), db_int(stamp_now())), NULL);
+	}
+	if (!e)
+		e = db_run(t, c, &stmts[CONVERSATIONS_DELETE], DB_ARGS(db_ident(&h->session), db_ident(&h->site)), NULL);
+	return e ? e : idem_forget(t, c, &h->site, &h->session);
+}
+
+enum err session_delete(struct task *t, struct app *app, const struct head *h)
+{
+	struct head copy = *h;
+	enum err e = store_transact(t, app, delete_in, &copy);
+	if (!e || e == ERR_COMMIT_UNKNOWN)
+		head_changed(t, app, &h->site, &h->session);
+	return e;
+}
+
+/* What a cursor of this list is bound to. */
+static struct bytes list_name(struct arena *a, const struct ident *site, const struct session_filter *f)
+{
+	struct buf b;
+	buf_init(&b, a, 128);
+	buf_add(&b, site->b, sizeof site->b);
+	buf_add(&b, f->agent.b, sizeof f->agent.b);
+	buf_add_char(&b, f->is_ascending ? 'a' : 'd');
+	buf_add_bytes(&b, or_default(f->user, BYTES("\n")));
+	return buf_bytes(&b);
+}
+
+static enum err query_list(struct task *t, struct app *app, const struct ident *site, const struct session_filter *f, bool is_ascending,
+			   const struct cursor *from, struct db_rows **rows_r)
+{
+	struct db_arg args[8];
+	size_t n = 0;
+	bool has_agent = !ident_is_zero(&f->agent);
+	int which = f->user.p ? (has_agent ? LIST_BOTH : LIST_USER) : has_agent ? LIST_AGENT : LIST;
+	args[n++] = db_ident(site);
+	if (f->user.p)
+		args[n++] = db_text(f->user);
+	if (has_agent)
+		args[n++] = db_ident(&f->agent);
+	args[n++] = db_int(from->at);
+	args[n++] = db_int(from->at);
+	args[n++] = db_ident(&from->id);
+	args[n++] = db_int(f->limit + 1);
+	return store_query(t, app, &stmts[which + (is_ascending ? 1 : 0)], args, n, rows_r);
+}
+
+static enum err read_list_row(struct task *t, const struct ident *site, const struct db_rows *r, size_t row, struct head *h_r)
+{
+	h_r->site = *site;
+	db_cell_ident(r, row, 23, &h_r->session);
+	enum err e = head_from_row(t, r, row, h_r);
+	if (e == ERR_CORRUPT) { /* reported; the rest of the list works */
+		task_clear_fault(t);
+		struct buf b;
+		buf_init(&b, t->arena, 64);
+		buf_add_char(&b, '{');
+		render_ident(&b, "id", PREFIX_SESSION, &h_r->session);
+		buf_member_bool(&b, "corrupt", true);
+		h_r->json = buf_bytes(&b);
+		return ERR_OK;
+	}
+	if (db_cell(r, row, 25)->type != DB_NULL)
+		h_r->last_seq = db_cell_int(r, row, 25);
+	if (db_cell_int(r, row, 26) > h_r->last_at)
+		h_r->last_at = db_cell_int(r, row, 26);
+	return e;
+}
+
+enum err session_list(struct task *t, struct app *app, const struct ident *site, const struct session_filter *f, struct head **list_r, size_t *n_r,
+		      bool *has_more_r, const char **next_r)
+{
+	struct db_rows *r;
+	struct bytes name = list_name(t->arena, site, f);
+	bool is_backward = f->before.p != NULL, is_ascending = f->is_ascending != is_backward;
+	struct cursor from = { .at = is_ascending ? 0 : INT64_MAX };
+	memset(from.id.b, is_ascending ? 0 : 0xff, sizeof from.id.b);
+	if (f->after.p && !cursor_parse(f->after, name, &from))
+		return task_fail_field(t, "after", "value", "is not a cursor of this list");
+	if (is_backward && !cursor_parse(f->before, name, &from))
+		return task_fail_field(t, "before", "value", "is not a cursor of this list");
+	enum err e = query_list(t, app, site, f, is_ascending, &from, &r);
+	if (e)
+		return e;
+	*has_more_r = (int64_t)r->n_rows > f->limit;
+	size_t n = *has_more_r ? (size_t)f->limit : r->n_rows;
+	struct head *list = arena_array(t->arena, n, sizeof *list);
+	for (size_t i = 0; !e && i < n; i++)
+		e = read_list_row(t, site, r, is_backward ? n - 1 - i : i, &list[i]);
+	*next_r = NULL;
+	if (*has_more_r) { /* the row at the far end, seen in the direction of reading */
+		char text[CURSOR_SIZE];
+		struct cursor c = { .at = db_cell_int(r, n - 1, 24) };
+		db_cell_ident(r, n - 1, 23, &c.id);
+		cursor_format(&c, name, text);
+		*next_r = arena_strdup(t->arena, text);
+	}
+	*list_r = list;
+	*n_r = n;
+	return e;
+}
+
+const struct feature session_feature = { .name = "session", .stmts = stmts, .n_stmts = COUNT(stmts) };

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* session: what one user and one agent share: created, listed, changed, ended, deleted. */
+#ifndef PARLEY_APP_SESSION_H
+#define PARLEY_APP_SESSION_H
+
+#include "app/agent.h"
+#include "app/head.h"
+
+#define SESSION_METADATA_PAIRS 16
+#define SESSION_DOCUMENT_MAX 262144 /* bytes of state or config */
+
+/* What a new session is made of; absent texts have NULL p and get their defaults. */
+struct session_new {
+	struct bytes own_id;
+	struct bytes user, client_type, context, title;
+	struct bytes tags, metadata, state, config; /* raw JSON */
+	struct bytes website_domain, ip_address;
+};
+
+struct session_change {
+	struct bytes title, tags, metadata, state, config, context; /* NULL p: stays; metadata, state and config are merge patches */
+	int64_t if_version; /* 0: whatever it is */
+};
+
+struct session_filter {
+	struct bytes user;   /* NULL p: any */
+	struct ident agent;  /* zero: any */
+	bool is_ascending;   /* by time of creation */
+	struct bytes after, before; /* cursors */
+	int64_t limit;
+};
+
+/*
+ * Within the caller's transaction: makes the session and its first conversation. id_r is its id inside. ERR_DUPLICATE when the own id
+ * (or, against all odds, the name) is taken.
+ */
+enum err session_insert(struct task *t, struct db_conn *c, const struct ident *site, const struct agent *agent, const struct session_new *in,
+			struct ident *id_r) MUST_CHECK;
+
+/* Changes what is given, in one transaction; h is read anew. ERR_PRECONDITION, ERR_INVALID (limits), ERR_NOT_FOUND. */
+enum err session_update(struct task *t, struct app *app, struct head *h, const struct session_change *in) MUST_CHECK;
+
+/* Ends an active session within the caller's transaction; an ended one stays as it is. */
+enum err session_end(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session) MUST_CHECK;
+
+/*
+ * Deletes the session and its conversations in one transaction and notes the conversations for the purge (purge.c) of what is below them. From the
+ * commit on nothing can be added below them. ERR_NOT_FOUND.
+ */
+enum err session_delete(struct task *t, struct app *app, const struct head *h) MUST_CHECK;
+
+/* One page of a site's sessions: heads without tails. ERR_INVALID for a cursor that is not this list's. */
+enum err session_list(struct task *t, struct app *app, const struct ident *site, const struct session_filter *f, struct head **list_r, size_t *n_r,
+		      bool *has_more_r, const char **next_r) MUST_CHECK;
+
+/* Whether text may be a caller's own session id: 1 to 128 letters, digits and . _ : @ -, not beginning with ses_. */
+bool session_is_own_id(struct bytes text);
+
+extern const struct feature session_feature;
+
+#endif

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT */
+/* session_api: sessions over HTTP. */
+#include "app/session_api.h"
+
+#include <stddef.h>
+
+#include "app/dispatch.h"
+#include "app/idem.h"
+#include "app/message.h"
+#include "app/purge.h"
+#include "base/metrics.h"
+
+struct create_in {
+	struct bytes agent, id, if_exists;
+	struct session_new session;
+};
+
+#define SESSION(name) offsetof(struct create_in, session) + offsetof(struct session_new, name)
+static const struct field create_fields[] = {
+	{ .name = "agent", .type = FIELD_STRING, .flags = FIELD_REQUIRED, .min = 1, .max = 64, .offset = offsetof(struct create_in, agent), .help = "Name or id of the agent" },
+	{ .name = "id", .type = FIELD_STRING, .flags = FIELD_IDENT, .min = 1, .max = 128, .offset = offsetof(struct create_in, id), .help = "The caller's own id, unique in its site (secret key only)" },
+	{ .name = "if_exists", .type = FIELD_ENUM, .choices = "error|return", .offset = offsetof(struct create_in, if_exists), .help = "What to do when the own id is taken: error, as unless said, or return what there is" },
+	{ .name = "user", .type = FIELD_STRING, .min = 1, .max = 128, .offset = SESSION(user), .help = "Who talks, as the site names it; a new anonymous user unless given (secret key only)" },
+	{ .name = "client_type", .type = FIELD_STRING, .flags = FIELD_IDENT, .min = 1, .max = 32, .offset = SESSION(client_type), .help = "Kind of client, such as web" },
+	{ .name = "context", .type = FIELD_STRING, .min = 1, .max = 128, .offset = SESSION(context), .help = "What the session is about" },
+	{ .name = "title", .type = FIELD_STRING, .max = 200, .offset = SESSION(title), .help = "Shown in lists" },
+	{ .name = "tags", .type = FIELD_STRINGS, .max = 32, .offset = SESSION(tags), .help = "Distinct words to find it by" },
+	{ .name = "metadata", .type = FIELD_PAIRS, .max = SESSION_METADATA_PAIRS, .offset = SESSION(metadata), .help = "Up to 16 strings by name" },
+	{ .name = "state", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = SESSION(state), .help = "Any object: what the conversation has come to" },
+	{ .name = "config", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = SESSION(config), .help = "Any object: how the session behaves" },
+	{ .name = NULL },
+};
+static const struct field_table create_table = { create_fields, sizeof(struct create_in) };
+
+#define CHANGE(name) offsetof(struct session_change, name)
+static const struct field update_fields[] = {
+	{ .name = "title", .type = FIELD_STRING, .max = 200, .offset = CHANGE(title), .help = "Shown in lists" },
+	{ .name = "context", .type = FIELD_STRING, .min = 1, .max = 128, .offset = CHANGE(context), .help = "What the session is about" },
+	{ .name = "tags", .type = FIELD_STRINGS, .max = 32, .offset = CHANGE(tags), .help = "Replaces the tags" },
+	{ .name = "metadata", .type = FIELD_PAIRS, .flags = FIELD_NULLS, .max = 64, .offset = CHANGE(metadata), .help = "A string sets a key, null deletes it" },
+	{ .name = "state", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = CHANGE(state), .help = "JSON merge patch of the state" },
+	{ .name = "config", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = CHANGE(config), .help = "JSON merge patch of the config" },
+	{ .name = NULL },
+};
+static const struct field_table update_table = { update_fields, sizeof(struct session_change) };
+
+struct get_in {
+	int64_t messages, min_seq;
+	bool has_messages;
+};
+static const struct field get_fields[] = {
+	{ .name = "messages", .type = FIELD_INT, .min = 0, .max = 100, .offset = offsetof(struct get_in, messages),
+	  .given_offset = offsetof(struct get_in, has_messages), .help = "Also give so many of the newest messages, oldest first" },
+	{ .name = "min_seq", .type = FIELD_INT, .min = 0, .max = INT64_MAX, .offset = offsetof(struct get_in, min_seq), .help = "The newest seq the client knows of" },
+	{ .name = NULL },
+};
+static const struct field_table get_table = { get_fields, sizeof(struct get_in) };
+
+struct list_in {
+	int64_t limit;
+	bool has_limit;
+	struct bytes after, before, order, user, agent;
+};
+static const struct field list_fields[] = {
+	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 100, .offset = offsetof(struct list_in, limit),
+	  .given_offset = offsetof(struct list_in, has_limit), .help = "How many, 20 unless said" },
+	{ .name = "after", .type = FIELD_STRING, .max = 64, .offset = offsetof(struct list_in, after), .help = "`next` of the page before" },
+	{ .name = "before", .type = FIELD_STRING, .max = 64, .offset = offsetof(struct list_in, before), .help = "The page in front of this cursor" },
+	{ .name = "order", .type = FIELD_ENUM, .choices = "asc|desc", .offset = offsetof(struct list_in, order), .help = "desc: newest first, as unless said" },
+	{ .name = "user", .type = FIELD_STRING, .min = 1, .max = 128, .offset = offsetof(struct list_in, user), .help = "Only this user's" },
+	{ .name = "agent", .type = FIELD_STRING, .min = 1, .max = 64, .offset = offsetof(struct list_in, agent), .help = "Only this agent's, by name or id" },
+	{ .name = NULL },
+};
+static const struct field_table list_table = { list_fields, sizeof(struct list_in) };
+
+enum err session_api_check_public(struct call *c, struct bytes id, struct bytes user)
+{
+	enum err e = ERR_OK;
+	if (c->who.who == WHO_SECRET_KEY)
+		return e;
+	if (id.p)
+		e = task_fail_field(c->task, "id", "forbidden", "only the site's secret key may choose an id");
+	if (user.p)
+		e = task_fail_field(c->task, "user", "forbidden", "only the site's secret key may name a user");
+	return e;
+}
+
+/* The host of an origin, without scheme and port. */
+static struct bytes origin_host(struct bytes origin)
+{
+	const char *from = origin.p ? memmem(origin.p, origin.n, "://", 3) : NULL;
+	if (!from)
+		return (struct bytes){ NULL, 0 };
+	from += 3;
+	size_t n = (size_t)(origin.p + origin.n - from);
+	const char *port = n && *from != '[' ? memchr(from, ':', n) : NULL;
+	if (port)
+		n = (size_t)(port - from);
+	return (struct bytes){ from, n > 253 ? 253 : n };
+}
+
+void session_api_add_origin(struct call *c, struct session_new *in)
+{
+	if (c->who.who == WHO_SECRET_KEY)
+		return;
+	in->website_domain = origin_host(c->rq->origin);
+	in->ip_address = (struct bytes){ c->remote_addr.p, c->remote_addr.n > 63 ? 63 : c->remote_addr.n };
+	if (!in->client_type.p)
+		in->client_type = BYTES("web");
+}
+
+static void write_session(struct call *c, const struct head *h)
+{
+	head_render(&c->rs->body, h, c->who.who == WHO_SECRET_KEY);
+	buf_add_char(&c->rs->body, '}');
+}
+
+/* The answer carries the version as its ETag, and a token of the session where the route gives one. */
+static void reply_session(struct call *c, const struct head *h, int status)
+{
+	http_header(c->rs, "ETag", "\"%lld\"", (long long)h->version);
+	c->has_token = c->route->flags & ROUTE_GIVES_TOKEN;
+	c->token_session = h->session;
+	c->token_user = h->user;
+	c->audit_session = h->session;
+	dispatch_reply(c, status);
+}
+
+struct create {
+	struct call *c;
+	const struct agent *agent;
+	const struct session_new *in;
+	struct head h;
+};
+
+static enum err create_in_transaction(struct task *t, struct db_conn *conn, void *arg)
+{
+	struct create *cr = arg;
+	struct call *c = cr->c;
+	struct ident id;
+	enum err e = session_insert(t, conn, &c->who.site, cr->agent, cr->in, &id);
+	if (!e)
+		e = head_read(t, c->app, conn, &c->who.site, &id, &cr->h);
+	if (e)
+		return e;
+	buf_clear(&c->rs->body);
+	write_session(c, &cr->h);
+	return idem_store(t, conn, &c->idem, c->app, &c->who.site, &id, 201, buf_bytes(&c->rs->body));
+}
+
+/* The own id is taken: an error, or what there is. */
+static enum err reply_existing(struct call *c, const struct create_in *in)
+{
+	struct ident id = head_own_ident(&c->who.site, in->id);
+	struct head h;
+	if (in->if_exists.n != strlen("return"))
+		return task_fail(c->task, ERR_SESSION_EXISTS, "a session with the id %.*s exists", (int)in->id.n, in->id.p);
+	enum err e = head_load(c->task, c->app, &c->who.site, &id, &h);
+	if (e)
+		return e;
+	task_clear_fault(c->task);
+	buf_clear(&c->rs->body);
+	write_session(c, &h);
+	head_settle(c->task, c->app, &h);
+	reply_session(c, &h, 200);
+	return ERR_OK;
+}
+
+static enum err check_create(struct call *c, const struct create_in *in)
+{
+	if (c->who.who == WHO_SESSION)
+		return task_fail(c->task, ERR_FORBIDDEN, "a session token cannot start sessions");
+	enum err e = session_api_check_public(c, in->id, in->session.user);
+	if (in->id.p && !session_is_own_id(in->id))
+		e = task_fail_field(c->task, "id", "format", "must be letters, digits and . _ : @ -, and must not begin with ses_");
+	return e;
+}
+
+static enum err api_session_create(struct call *c)
+{
+	struct create_in *in = c->body;
+	struct agent agent;
+	enum err e = check_create(c, in);
+	if (!e)
+		e = agent_find(c->task, c->app, &c->who.site, in->agent, &agent);
+	if (e == ERR_NOT_FOUND)
+		e = task_fail_field(c->task, "agent", "value", "there is no agent named \"%.*s\"", (int)in->agent.n, in->agent.p);
+	if (e)
+		return e;
+	in->session.own_id = in->id;
+	session_api_add_origin(c, &in->session);
+	struct create cr = { .c = c, .agent = &agent, .in = &in->session };
+	e = store_transact(c->task, c->app, create_in_transaction, &cr);
+	if (e == ERR_DUPLICATE && in->id.p)
+		return reply_existing(c, in);
+	if (e)
+		return e;
+	if (in->id.p) /* somebody may hold a lease on the absent one */
+		head_changed(c->task, c->app, &cr.h.site, &cr.h.session);
+	metric_add(METRIC_sessions_created_total, 1);
+	reply_session(c, &cr.h, 201);
+	return ERR_OK;
+}
+
+static enum err api_session_get(struct call *c)
+{
+	const struct get_in *in = c->query;
+	enum err e = head_catch_up(c->task, c->app, c->head, in->min_seq);
+	if (e)
+		return e;
+	struct buf *b = &c->rs->body;
+	head_render(b, c->head, c->who.who == WHO_SECRET_KEY);
+	if (in->has_messages) {
+		struct bytes json = { NULL, 0 };
+		if (!head_newest(c->head, in->messages, &json)) {
+			struct message_list list;
+			struct message_page page = { .after = c->head->last_seq > in->messages ? c->head->last_seq - in->messages : 0, .limit = in->messages };
+			e = message_list(c->task, c->app, c->head, &page, &list);
+			if (e)
+				return e;
+			json = list.json;
+		}
+		buf_add_str(b, ",\"messages\":[");
+		buf_add_bytes(b, json);
+		buf_add_char(b, ']');
+	}
+	buf_add_char(b, '}');
+	reply_session(c, c->head, 200);
+	return ERR_OK;
+}
+
+static enum err api_session_list(struct call *c)
+{
+	const struct list_in *in = c->query;
+	struct session_filter f = { .user = in->user, .is_ascending = in->order.n == 3, .after = in->after, .before = in->before,
+				    .limit = in->has_limit ? in->limit : 20 };
+	struct head *list;
+	size_t n;
+	bool has_more;
+	const char *next;
+	if (in->agent.p) {
+		struct agent a;
+		enum err e = agent_find(c->task, c->app, &c->who.site, in->agent, &a);
+		if (e == ERR_NOT_FOUND)
+			e = task_fail_field(c->task, "agent", "value", "there is no agent named \"%.*s\"", (int)in->agent.n, in->agent.p);
+		if (e)
+			return e;
+		f.agent = a.id;
+	}
+	enum err e = session_list(c->task, c->app, &c->who.site, &f, &list, &n, &has_more, &next);
+	if (e)
+		return e;
+	struct buf *b = &c->rs->body;
+	buf_add_str(b, "{\"data\":[");
+	for (size_t i = 0; i < n; i++) {
+		if (i > 0)
+			buf_add_char(b, ',');
+		write_session(c, &list[i]);
+	}
+	buf_add_char(b, ']');
+	buf_member_bool(b, "has_more", has_more);
+	buf_member_str(b, "next", next);
+	buf_add_char(b, '}');
+	dispatch_reply(c, 200);
+	return ERR_OK;
+}
+
+/* The version of an If-Match header: 0 for none or *; ERR_PRECONDITION for one that is no version of ours. */
+static enum err read_if_match(struct call *c, int64_t *version_r)
+{
+	struct bytes m = c->rq->if_match;
+	*version_r = 0;
+	if (!m.p || bytes_equal(m, BYTES("*")))
+		return ERR_OK;
+	int64_t v = 0;
+	for (size_t i = 1; m.n > 2 && m.n < 20 && i < m.n - 1; i++)
+		v = m.p[i] >= '0' && m.p[i] <= '9' && v >= 0 ? v * 10 + (m.p[i] - '0') : -1;
+	if (v <= 0 || m.p[0] != '"' || m.p[m.n - 1] != '"')
+		return task_fail(c->task, ERR_PRECONDITION, "the If-Match header is not a version of this session");
+	*version_r = v;
+	return ERR_OK;
+}
+
+/* What decides how a session is treated is the site's to change, not the visitor's. */
+static enum err check_update(struct call *c, const struct session_change *in)
+{
+	const struct {
+		const char *field;
+		struct bytes value;
+	} reserved[] = { { "config", in->config }, { "metadata", in->metadata }, { "tags", in->tags }, { "context", in->context } };
+	enum err e = ERR_OK;
+	for (size_t i = 0; c->who.who != WHO_SECRET_KEY && i < COUNT(reserved); i++)
+		if (reserved[i].value.p)
+			e = task_fail_field(c->task, reserved[i].field, "forbidden", "only the site's secret key may change this");
+	return e;
+}
+
+static enum err api_session_update(struct call *c)
+{
+	struct session_change *in = c->body;
+	enum err e = check_update(c, in);
+	if (!e)
+		e = read_if_match(c, &in->if_version);
+	if (!e)
+		e = session_update(c->task, c->app, c->head, in);
+	if (e)
+		return e;
+	write_session(c, c->head);
+	reply_session(c, c->head, 200);
+	return ERR_OK;
+}
+
+static enum err end_in_transaction(struct task *t, struct db_conn *conn, void *arg)
+{
+	struct call *c = arg;
+	enum err e = session_end(t, conn, &c->head->site, &c->head->session);
+	if (!e)
+		e = head_read(t, c->app, conn, &c->who.site, &c->audit_session, c->head);
+	if (e)
+		return e;
+	buf_clear(&c->rs->body);
+	write_session(c, c->head);
+	return idem_store(t, conn, &c->idem, c->app, &c->who.site, &c->audit_session, 200, buf_bytes(&c->rs->body));
+}
+
+static enum err api_session_end(struct call *c)
+{
+	enum err e = store_transact(c->task, c->app, end_in_transaction, c);
+	if (!e || e == ERR_COMMIT_UNKNOWN)
+		head_changed(c->task, c->app, &c->who.site, &c->audit_session);
+	if (!e)
+		reply_session(c, c->head, 200);
+	return e;
+}
+
+static enum err api_session_delete(struct call *c)
+{
+	struct head *h = c->head;
+	enum err e = session_delete(c->task, c->app, h);
+	if (e)
+		return e;
+	h->found = CACHE_SKIP;
+	/* Everything below is out of reach already; should this fail, the janitor goes on with it. */
+	if (purge_session(c->task, c->app, &h->site, &h->conversation) != ERR_OK)
+		task_clear_fault(c->task);
+	dispatch_reply(c, 204);
+	return ERR_OK;
+}
+
+static enum err api_session_token(struct call *c)
+{
+	buf_add_char(&c->rs->body, '{');
+	dispatch_add_token(c, &c->rs->body, &c->head->session, &c->head->user);
+	buf_add_char(&c->rs->body, '}');
+	dispatch_reply(c, 200);
+	return ERR_OK;
+}
+
+static const struct field no_fields[] = { { .name = NULL } };
+static const struct field_table empty_table = { no_fields, 1 };
+
+static const struct api_route routes[] = {
+	{ HTTP_POST, "/v1/sessions", SCOPE_START, api_session_create, &create_table, NULL, ROUTE_GIVES_TOKEN,
+	  "Create a session; with an own id, create it or load it" },
+	{ HTTP_GET, "/v1/sessions", SCOPE_SITE, api_session_list, NULL, &list_table, 0, "List the site's sessions by time of creation" },
+	{ HTTP_GET, "/v1/sessions/{s}", SCOPE_SESSION, api_session_get, NULL, &get_table, 0, "Get a session, with its newest messages on request" },
+	{ HTTP_PATCH, "/v1/sessions/{s}", SCOPE_SESSION, api_session_update, &update_table, NULL, 0, "Change a session; If-Match guards against a stale writer" },
+	{ HTTP_DELETE, "/v1/sessions/{s}", SCOPE_SESSION, api_session_delete, NULL, NULL, 0, "Delete a session and everything below it" },
+	{ HTTP_POST, "/v1/sessions/{s}/end", SCOPE_SESSION, api_session_end, &empty_table, NULL, ROUTE_BODY_OPTIONAL, "End a session: it can be read, not added to" },
+	{ HTTP_POST, "/v1/sessions/{s}/token", SCOPE_SESSION, api_session_token, &empty_table, NULL, ROUTE_BODY_OPTIONAL | ROUTE_OWN_IDEMPOTENCY,
+	  "Make a fresh token for the session" },
+};
+
+const struct feature session_api_feature = { .name = "session_api", .routes = routes, .n_routes = COUNT(routes) };

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* session_api: the routes of sessions, and what the chat route shares with them. */
+#ifndef PARLEY_APP_SESSION_API_H
+#define PARLEY_APP_SESSION_API_H
+
+#include "app/session.h"
+
+/* Refuses, field by field, what a publishable key may not choose (SEC-1). */
+enum err session_api_check_public(struct call *c, struct bytes id, struct bytes user) MUST_CHECK;
+
+/* Fills what a browser's session records of its origin: website_domain and ip_address (SIT-4), and the default client type. */
+void session_api_add_origin(struct call *c, struct session_new *in);
+
+extern const struct feature session_api_feature;
+
+#endif

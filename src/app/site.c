@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * site: owns the tables sites and api_keys, and each process's short-lived copies of them. Invariant: a copy is used for key_ttl at
+ * most, or for STALE_MS while the database is out of reach and so no revocation can have been acknowledged.
+ */
+#include "app/site.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+
+#include "base/stamp.h"
+
+#define COPIES 1024
+#define STALE_MS (5 * 60 * 1000)
+#define NAME_MAX_BYTES 64
+
+#define SITE_COLUMNS "s.id, s.name, s.title, s.domains, s.origins, s.is_paused"
+enum { BY_KEY, BY_ID, BY_NAME, ORIGIN, CREATE, LIST, PAUSE, KEY_CREATE, KEY_LIST, KEY_REVOKE };
+static const struct db_stmt stmts[] = {
+	[BY_KEY] = { "SELECT " SITE_COLUMNS ", k.id, k.kind, k.expires_at, k.revoked_at FROM api_keys k JOIN sites s ON s.id = k.site WHERE k.hash = ?",
+		     NULL, "the key decides the site" },
+	[BY_ID] = { "SELECT " SITE_COLUMNS " FROM sites s WHERE s.id = ?", NULL, "the site itself" },
+	[BY_NAME] = { "SELECT " SITE_COLUMNS " FROM sites s WHERE s.name = ?", NULL, "for the operator's commands" },
+	[ORIGIN] = { "SELECT 1 FROM sites s WHERE INSTR(s.origins, ?) > 0 LIMIT 1", NULL, "a preflight names no site" },
+	[CREATE] = { "INSERT INTO sites (id, name, title, domains, origins, is_paused, created_at, updated_at) VALUES (?, ?, ?, ?, ?, 0, ?, ?)",
+		     NULL, "makes the site" },
+	[LIST] = { "SELECT s.id, s.name, s.title, s.domains, s.origins, s.is_paused, s.created_at FROM sites s ORDER BY s.name",
+		   NULL, "for the operator's commands" },
+	[PAUSE] = { "UPDATE sites SET is_paused = ?, updated_at = ? WHERE id = ?", NULL, "the site itself" },
+	[KEY_CREATE] = { "INSERT INTO api_keys (hash, id, site, kind, hint, label, created_at, expires_at, revoked_at)"
+			 " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0)", NULL, NULL },
+	[KEY_LIST] = { "SELECT id, kind, hint, label, created_at, expires_at, revoked_at FROM api_keys WHERE site = ? ORDER BY created_at, id", NULL, NULL },
+	[KEY_REVOKE] = { "UPDATE api_keys SET revoked_at = ? WHERE site = ? AND id = ? AND revoked_at = 0", NULL, NULL },
+};
+
+/* One copy: the answer to a look-up by 32 bytes. Its strings are one malloc. */
+struct copy {
+	unsigned char hash[32];
+	int64_t fetched_at; /* monotonic ms; 0: empty */
+	struct site site;
+	char *text;
+};
+
+struct site_copies {
+	pthread_mutex_t lock;
+	struct copy slots[COPIES];
+};
+
+struct site_copies *site_copies_open(void)
+{
+	struct site_copies *c = calloc(1, sizeof *c);
+	if (!c || pthread_mutex_init(&c->lock, NULL) != 0)
+		abort();
+	return c;
+}
+
+void site_copies_close(struct site_copies **c)
+{
+	if (!*c)
+		return;
+	for (size_t i = 0; i < COPIES; i++)
+		free((*c)->slots[i].text);
+	pthread_mutex_destroy(&(*c)->lock);
+	free(*c);
+	*c = NULL;
+}
+
+static struct copy *slot_of(struct site_copies *c, const unsigned char hash[32])
+{
+	uint32_t n;
+	memcpy(&n, hash, sizeof n);
+	return &c->slots[n % COPIES];
+}
+
+/* The strings of a site, in the order in which they are kept. */
+static void site_texts(struct site *s, struct bytes *texts[4])
+{
+	texts[0] = &s->name;
+	texts[1] = &s->title;
+	texts[2] = &s->domains;
+	texts[3] = &s->origins;
+}
+
+static bool copy_get(struct task *t, struct site_copies *c, const unsigned char hash[32], int64_t max_age, struct site *s_r)
+{
+	pthread_mutex_lock(&c->lock);
+	struct copy *slot = slot_of(c, hash);
+	bool is_good = slot->fetched_at && memcmp(slot->hash, hash, 32) == 0 && stamp_mono_ms() - slot->fetched_at < max_age;
+	if (is_good) {
+		struct bytes *texts[4];
+		*s_r = slot->site;
+		site_texts(s_r, texts);
+		for (size_t i = 0; i < COUNT(texts); i++)
+			*texts[i] = arena_bytes(t->arena, *texts[i]);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return is_good;
+}
+
+static void copy_put(struct site_copies *c, const unsigned char hash[32], const struct site *s)
+{
+	struct site kept = *s;
+	struct bytes *texts[4];
+	size_t total = 1;
+	site_texts(&kept, texts);
+	for (size_t i = 0; i < COUNT(texts); i++)
+		total += texts[i]->n;
+	char *text = malloc(total), *at = text;
+	if (!text)
+		abort();
+	for (size_t i = 0; i < COUNT(texts); i++) {
+		if (texts[i]->n)
+			memcpy(at, texts[i]->p, texts[i]->n);
+		texts[i]->p = at;
+		at += texts[i]->n;
+	}
+	pthread_mutex_lock(&c->lock);
+	struct copy *slot = slot_of(c, hash);
+	free(slot->text);
+	memcpy(slot->hash, hash, 32);
+	slot->fetched_at = stamp_mono_ms();
+	slot->site = kept;
+	slot->text = text;
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void site_from_row(const struct db_rows *r, size_t row, struct site *s_r)
+{
+	memset(s_r, 0, sizeof *s_r);
+	db_cell_ident(r, row, 0, &s_r->id);
+	s_r->name = db_cell_bytes(r, row, 1);
+	s_r->title = db_cell_bytes(r, row, 2);
+	s_r->domains = db_cell_bytes(r, row, 3);
+	s_r->origins = db_cell_bytes(r, row, 4);
+	s_r->is_paused = db_cell_int(r, row, 5) != 0;
+}
+
+/* A fresh copy from the database, or an old one while there is no database. */
+static enum err fetch(struct task *t, struct app *app, const unsigned char hash[32], const struct db_stmt *stmt, struct db_arg by, enum err absent,
+		      struct site *s_r)
+{
+	if (copy_get(t, app->sites, hash, app->conf->key_ttl, s_r))
+		return ERR_OK;
+	struct db_rows *r;
+	enum err e = store_query(t, app, stmt, &by, 1, &r);
+	if (e == ERR_UNAVAILABLE && copy_get(t, app->sites, hash, STALE_MS, s_r)) {
+		task_clear_fault(t);
+		return ERR_OK;
+	}
+	if (e)
+		return e;
+	if (r->n_rows == 0)
+		return task_fail(t, absent, absent == ERR_NOT_FOUND ? "there is no such site" : "the key is not valid");
+	site_from_row(r, 0, s_r);
+	if (r->n_cols > 6) {
+		db_cell_ident(r, 0, 6, &s_r->key);
+		s_r->key_kind = (int)db_cell_int(r, 0, 7);
+		s_r->key_expires_at = db_cell_int(r, 0, 8);
+		if (db_cell_int(r, 0, 9) != 0)
+			return task_fail(t, absent, "the key is not valid");
+	}
+	copy_put(app->sites, hash, s_r);
+	return ERR_OK;
+}
+
+enum err site_find_by_key(struct task *t, struct app *app, const unsigned char hash[SECRET_HASH_SIZE], struct site *s_r)
+{
+	enum err e = fetch(t, app, hash, &stmts[BY_KEY], db_blob(hash, SECRET_HASH_SIZE), ERR_UNAUTHENTICATED, s_r);
+	if (!e && s_r->key_expires_at && s_r->key_expires_at <= stamp_now())
+		return task_fail(t, ERR_UNAUTHENTICATED, "the key is not valid");
+	return e;
+}
+
+enum err site_find(struct task *t, struct app *app, const struct ident *id, struct site *s_r)
+{
+	unsigned char hash[32] = { 0 };
+	memcpy(hash, id->b, sizeof id->b);
+	memcpy(hash, id->b + 12, 4); /* the random end of an id spreads better than its time */
+	memcpy(hash + 28, id->b, 4);
+	return fetch(t, app, hash, &stmts[BY_ID], db_ident(id), ERR_NOT_FOUND, s_r);
+}
+
+enum err site_find_by_name(struct task *t, struct app *app, struct bytes name, struct site *s_r)
+{
+	struct db_rows *r;
+	enum err e = store_query(t, app, &stmts[BY_NAME], DB_ARGS(db_text(name)), &r);
+	if (e)
+		return e;
+	if (r->n_rows == 0)
+		return task_fail(t, ERR_NOT_FOUND, "there is no site named %.*s", (int)name.n, name.p);
+	site_from_row(r, 0, s_r);
+	return ERR_OK;
+}
+
+bool site_allows_origin(const struct site *s, struct bytes origin)
+{
+	struct jsonx_walk w;
+	jsonx_walk_begin(&w, s->origins);
+	while (jsonx_walk_next(&w)) /* origins are stored without anything that would need an escape */
+		if (w.value.n == origin.n + 2 && memcmp(w.value.p + 1, origin.p, origin.n) == 0)
+			return true;
+	return false;
+}
+
+enum err site_any_allows_origin(struct task *t, struct app *app, struct bytes origin, bool *is_allowed_r)
+{
+	struct db_rows *r;
+	*is_allowed_r = false;
+	if (origin.n > 300 || memchr(origin.p, '"', origin.n) || memchr(origin.p, '\\', origin.n))
+		return ERR_OK;
+	struct bytes quoted = bytes_of(arena_printf(t->arena, "\"%.*s\"", (int)origin.n, origin.p));
+	enum err e = store_query(t, app, &stmts[ORIGIN], DB_ARGS(db_text(quoted)), &r);
+	*is_allowed_r = !e && r->n_rows > 0;
+	return e;
+}
+
+bool site_is_name(struct bytes name)
+{
+	if (name.n == 0 || name.n > NAME_MAX_BYTES || name.p[0] == '-')
+		return false;
+	for (size_t i = 0; i < name.n; i++)
+		if (!(name.p[i] == '-' || (name.p[i] >= '0' && name.p[i] <= '9') || (name.p[i] >= 'a' && name.p[i] <= 'z')))
+			return false;
+	return true;
+}
+
+/* scheme://host[:port], lower case, nothing behind: exactly what a browser sends. */
+static bool is_origin(struct bytes o)
+{
+	size_t scheme = o.n > 8 && memcmp(o.p, "https://", 8) == 0 ? 8 : o.n > 7 && memcmp(o.p, "http://", 7) == 0 ? 7 : 0;
+	if (scheme == 0 || o.n > 300)
+		return false;
+	for (size_t i = scheme; i < o.n; i++)
+		if (!(islower((unsigned char)o.p[i]) || isdigit((unsigned char)o.p[i]) || strchr("-.:[]", o.p[i])))
+			return false;
+	return true;
+}
+
+static bool is_domain(struct bytes d)
+{
+	if (d.n == 0 || d.n > 253)
+		return false;
+	for (size_t i = 0; i < d.n; i++)
+		if (!(islower((unsigned char)d.p[i]) || isdigit((unsigned char)d.p[i]) || d.p[i] == '-' || d.p[i] == '.'))
+			return false;
+	return true;
+}
+
+static enum err check_new(struct task *t, const struct site_new *in)
+{
+	enum err e = ERR_OK;
+	if (!site_is_name(in->name))
+		e = task_fail_field(t, "name", "format", "a name has 1 to 64 lower-case letters, digits and -, and does not begin with -");
+	for (size_t i = 0; i < in->n_origins; i++)
+		if (!is_origin(in->origins[i]))
+			e = task_fail_field(t, "origins", "format", "\"%.*s\" is not an origin such as https://www.example.com",
+					    (int)in->origins[i].n, in->origins[i].p);
+	for (size_t i = 0; i < in->n_domains; i++)
+		if (!is_domain(in->domains[i]))
+			e = task_fail_field(t, "domains", "format", "\"%.*s\" is not a domain such as www.example.com",
+					    (int)in->domains[i].n, in->domains[i].p);
+	return e;
+}
+
+static struct bytes json_array(struct arena *a, const struct bytes *items, size_t n)
+{
+	struct buf b;
+	buf_init(&b, a, 64);
+	buf_add_char(&b, '[');
+	for (size_t i = 0; i < n; i++) {
+		if (i > 0)
+			buf_add_char(&b, ',');
+		buf_add_json(&b, items[i]);
+	}
+	buf_add_char(&b, ']');
+	return buf_bytes(&b);
+}
+
+enum err site_create(struct task *t, struct app *app, const struct site_new *in, struct ident *id_r)
+{
+	enum err e = check_new(t, in);
+	if (e)
+		return e;
+	*id_r = ident_new();
+	struct bytes title = in->title.n ? in->title : in->name;
+	int64_t now = stamp_now();
+	e = store_run(t, app, &stmts[CREATE],
+		      DB_ARGS(db_ident(id_r), db_text(in->name), db_text(title), db_text(json_array(t->arena, in->domains, in->n_domains)),
+			      db_text(json_array(t->arena, in->origins, in->n_origins)), db_int(now), db_int(now)), NULL);
+	if (e == ERR_DUPLICATE)
+		return task_fail(t, ERR_CONFLICT, "there is a site named %.*s", (int)in->name.n, in->name.p);
+	return e;
+}
+
+enum err site_list(struct task *t, struct app *app, struct db_rows **rows_r)
+{
+	return store_query(t, app, &stmts[LIST], NULL, 0, rows_r);
+}
+
+enum err site_pause(struct task *t, struct app *app, const struct ident *id, bool is_paused)
+{
+	int64_t n;
+	enum err e = store_run(t, app, &stmts[PAUSE], DB_ARGS(db_int(is_paused), db_int(stamp_now()), db_ident(id)), &n);
+	return !e && n == 0 ? task_fail(t, ERR_NOT_FOUND, "there is no such site") : e;
+}
+
+enum err site_create_key(struct task *t, struct app *app, const struct ident *site, enum key_kind kind, struct bytes label, char key_r[API_KEY_SIZE])
+{
+	unsigned char hash[SECRET_HASH_SIZE];
+	struct ident id = ident_new();
+	api_key_new(kind == KEY_SECRET ? "sk_" : "pk_", key_r);
+	api_key_hash(bytes_of(key_r), hash);
+	struct bytes hint = { key_r, 7 };
+	return store_run(t, app, &stmts[KEY_CREATE],
+			 DB_ARGS(db_blob(hash, sizeof hash), db_ident(&id), db_ident(site), db_int(kind), db_text(hint),
+				 db_text(label.p ? label : BYTES("")), db_int(stamp_now())), NULL);
+}
+
+enum err site_list_keys(struct task *t, struct app *app, const struct ident *site, struct key_row **rows_r, size_t *n_r)
+{
+	struct db_rows *r;
+	enum err e = store_query(t, app, &stmts[KEY_LIST], DB_ARGS(db_ident(site)), &r);
+	if (e)
+		return e;
+	struct key_row *rows = arena_array(t->arena, r->n_rows, sizeof *rows);
+	for (size_t i = 0; i < r->n_rows; i++) {
+		db_cell_ident(r, i, 0, &rows[i].id);
+		rows[i].kind = (int)db_cell_int(r, i, 1);
+		rows[i].hint = db_cell_bytes(r, i, 2);
+		rows[i].label = db_cell_bytes(r, i, 3);
+		rows[i].created_at = db_cell_int(r, i, 4);
+		rows[i].expires_at = db_cell_int(r, i, 5);
+		rows[i].revoked_at = db_cell_int(r, i, 6);
+	}
+	*rows_r = rows;
+	*n_r = r->n_rows;
+	return ERR_OK;
+}
+
+enum err site_revoke_key(struct task *t, struct app *app, const struct ident *site, const struct ident *key)
+{
+	int64_t n;
+	enum err e = store_run(t, app, &stmts[KEY_REVOKE], DB_ARGS(db_int(stamp_now()), db_ident(site), db_ident(key)), &n);
+	return !e && n == 0 ? task_fail(t, ERR_NOT_FOUND, "there is no such live key") : e;
+}
+
+const struct feature site_feature = { .name = "site", .stmts = stmts, .n_stmts = COUNT(stmts) };

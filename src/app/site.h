@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* site: the websites of an install, their allowed origins and their keys. */
+#ifndef PARLEY_APP_SITE_H
+#define PARLEY_APP_SITE_H
+
+#include "app/call.h"
+
+enum key_kind { KEY_SECRET = 1, KEY_PUBLISHABLE = 2 };
+
+/* A site, and the key it was found by (zero when found by id). Strings are in the task's arena. */
+struct site {
+	struct ident id;
+	struct bytes name, title;
+	struct bytes domains, origins; /* JSON arrays of strings */
+	bool is_paused;
+	struct ident key;
+	int key_kind; /* enum key_kind */
+	int64_t key_expires_at; /* 0: never */
+};
+
+struct site_new {
+	struct bytes name, title;
+	const struct bytes *domains, *origins;
+	size_t n_domains, n_origins;
+};
+
+/* One row of a list of keys. */
+struct key_row {
+	struct ident id;
+	int kind;
+	struct bytes hint, label;
+	int64_t created_at, expires_at, revoked_at;
+};
+
+/* The copies a process may use for key_ttl, so that a request costs no query for them. */
+struct site_copies *site_copies_open(void);
+void site_copies_close(struct site_copies **c);
+
+/*
+ * The site of an API key, by the key's hash: ERR_UNAUTHENTICATED for an unknown, revoked or expired key. From a copy at most key_ttl
+ * old; while the database is out of reach (no key can be revoked then) at most 5 minutes old.
+ */
+enum err site_find_by_key(struct task *t, struct app *app, const unsigned char hash[SECRET_HASH_SIZE], struct site *s_r) MUST_CHECK;
+/* The site with this id, in the same way. ERR_NOT_FOUND. */
+enum err site_find(struct task *t, struct app *app, const struct ident *id, struct site *s_r) MUST_CHECK;
+/* By its name, always from the database. ERR_NOT_FOUND. */
+enum err site_find_by_name(struct task *t, struct app *app, struct bytes name, struct site *s_r) MUST_CHECK;
+
+/* Whether the site lists this very origin. */
+bool site_allows_origin(const struct site *s, struct bytes origin);
+/* Whether any site does, for a preflight, which carries no credential. */
+enum err site_any_allows_origin(struct task *t, struct app *app, struct bytes origin, bool *is_allowed_r) MUST_CHECK;
+
+/* Creates a site. ERR_INVALID for a bad name, domain or origin; ERR_CONFLICT when the name is taken. */
+enum err site_create(struct task *t, struct app *app, const struct site_new *in, struct ident *id_r) MUST_CHECK;
+/* All sites by name: id, name, title, domains, origins, is_paused, created_at. */
+enum err site_list(struct task *t, struct app *app, struct db_rows **rows_r) MUST_CHECK;
+enum err site_pause(struct task *t, struct app *app, const struct ident *id, bool is_paused) MUST_CHECK;
+
+/* Creates a key and returns its only copy. */
+enum err site_create_key(struct task *t, struct app *app, const struct ident *site, enum key_kind kind, struct bytes label, char key_r[API_KEY_SIZE]) MUST_CHECK;
+enum err site_list_keys(struct task *t, struct app *app, const struct ident *site, struct key_row **rows_r, size_t *n_r) MUST_CHECK;
+/* Revokes a key; workers refuse it after key_ttl at the latest. ERR_NOT_FOUND. */
+enum err site_revoke_key(struct task *t, struct app *app, const struct ident *site, const struct ident *key) MUST_CHECK;
+
+/* Whether this is a name for a site, agent or provider: lower-case letters, digits and -, 1 to 64, no - in front. */
+bool site_is_name(struct bytes name);
+
+extern const struct feature site_feature;
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/* sweep: owns the table locks. A lock is a row with an expiry: a janitor that dies gives way by itself. */
+#include "app/sweep.h"
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/stamp.h"
+
+#define JANITOR "janitor"
+#define HOLD_ROUNDS 3 /* a lock is held for so many sweep intervals, so that one slow round does not lose it */
+
+enum { INSERT, TAKE };
+static const struct db_stmt stmts[] = {
+	[INSERT] = { "INSERT INTO locks (name, owner, held_until) VALUES (?, ?, ?)", NULL, "the install's" },
+	[TAKE] = { "UPDATE locks SET owner = ?, held_until = ? WHERE name = ? AND (owner = ? OR held_until < ?)", NULL, "the install's" },
+};
+
+/* Takes or keeps the janitor's lock for this process. */
+static enum err take_lock(struct task *t, struct app *app, bool *is_mine_r)
+{
+	static struct ident owner; /* made once in each process; only its own janitor uses it */
+	int64_t n, now = stamp_now(), until = now + HOLD_ROUNDS * app->conf->sweep_interval;
+	if (ident_is_zero(&owner))
+		owner = ident_new();
+	enum err e = store_run(t, app, &stmts[TAKE], DB_ARGS(db_ident(&owner), db_int(until), db_text(BYTES(JANITOR)), db_ident(&owner), db_int(now)), &n);
+	*is_mine_r = !e && n > 0;
+	if (e || n > 0)
+		return e;
+	e = store_run(t, app, &stmts[INSERT], DB_ARGS(db_text(BYTES(JANITOR)), db_ident(&owner), db_int(until)), NULL);
+	*is_mine_r = !e;
+	if (e == ERR_DUPLICATE) {
+		task_clear_fault(t);
+		return ERR_OK;
+	}
+	return e;
+}
+
+enum err app_sweep(struct task *t, struct app *app, int64_t *n_r)
+{
+	bool is_mine;
+	*n_r = 0;
+	enum err e = take_lock(t, app, &is_mine), worst = e;
+	for (const struct feature *const *f = app_features; is_mine && *f; f++) {
+		if (!(*f)->sweep)
+			continue;
+		e = (*f)->sweep(t, app, n_r);
+		if (e) { /* one job's trouble is not another's */
+			log_error(t, "sweep_failed", { "job", (*f)->name, 0 }, { "code", err_code(e), 0 },
+				  { "internal", t->fault.internal ? t->fault.internal : "", 0 });
+			worst = e;
+		}
+	}
+	metric_add(METRIC_swept_rows_total, *n_r);
+	return worst;
+}
+
+const struct feature sweep_feature = { .name = "sweep", .stmts = stmts, .n_stmts = COUNT(stmts) };

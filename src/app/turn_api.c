@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * turn_api: turns over HTTP, as one JSON answer or as server-sent events: `turn`, then `delta` for each piece of text, then `done` or
+ * `error`. Ids are the turn's and a number, so that a reader knows what it has.
+ */
+#include "app/turn_api.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "app/dispatch.h"
+#include "app/session_api.h"
+#include "app/turn.h"
+#include "app/turn_run.h"
+
+#define EVENT_ID_SIZE (IDENT_SIZE + 24)
+
+struct turn_in {
+	struct bytes message, metadata, client_id;
+	bool is_stream;
+};
+
+struct chat_in {
+	struct turn_in turn;
+	struct bytes session_id;
+	struct session_new session;
+};
+
+#define TURN_FIELDS(base)                                                                                                          \
+	{ .name = "message", .type = FIELD_TEXT_OR_ARRAY, .flags = FIELD_REQUIRED, .offset = (base) + offsetof(struct turn_in, message), \
+	  .help = "What the user says: a string, or an array of parts" },                                                         \
+	{ .name = "stream", .type = FIELD_BOOL, .offset = (base) + offsetof(struct turn_in, is_stream), .help = "Answer with server-sent events" }, \
+	{ .name = "metadata", .type = FIELD_OBJECT, .max = 16384, .offset = (base) + offsetof(struct turn_in, metadata), .help = "Kept with the user's message" }, \
+	{ .name = "client_id", .type = FIELD_STRING, .min = 1, .max = 128, .offset = (base) + offsetof(struct turn_in, client_id), .help = "The client's own id of the message" }
+
+static const struct field turn_fields[] = { TURN_FIELDS(0), { .name = NULL } };
+static const struct field_table turn_table = { turn_fields, sizeof(struct turn_in) };
+
+#define SESSION(name) offsetof(struct chat_in, session) + offsetof(struct session_new, name)
+static const struct field chat_fields[] = {
+	TURN_FIELDS(offsetof(struct chat_in, turn)),
+	{ .name = "session_id", .type = FIELD_STRING, .min = 1, .max = 255, .offset = offsetof(struct chat_in, session_id), .help = "Go on in this session; with a secret key an own id that is not there yet starts one" },
+	{ .name = "user", .type = FIELD_STRING, .min = 1, .max = 128, .offset = SESSION(user), .help = "Who talks, for a new session (secret key only)" },
+	{ .name = "client_type", .type = FIELD_STRING, .flags = FIELD_IDENT, .min = 1, .max = 32, .offset = SESSION(client_type), .help = "Kind of client, for a new session" },
+	{ .name = "context", .type = FIELD_STRING, .min = 1, .max = 128, .offset = SESSION(context), .help = "What a new session is about" },
+	{ .name = NULL },
+};
+static const struct field_table chat_table = { chat_fields, sizeof(struct chat_in) };
+
+/* A turn as its call serves it. */
+struct serve {
+	struct call *c;
+	const struct turn_in *in;
+	struct turn_start start;
+	struct turn turn;
+	struct agent agent;
+	bool gives_token;
+	int64_t n_events;
+};
+
+static const char *turn_text(const struct serve *s, char out[IDENT_SIZE])
+{
+	ident_format(PREFIX_TURN, &s->turn.id, out);
+	return out;
+}
+
+static void send_event(struct serve *s, const char *event, struct bytes data)
+{
+	char id[EVENT_ID_SIZE], turn[IDENT_SIZE];
+	snprintf(id, sizeof id, "%s:%lld", turn_text(s, turn), (long long)s->n_events++);
+	if (!s->c->rs->is_client_gone)
+		http_stream_event(s->c->rs, id, event, data);
+}
+
+/* The members that name session and turn, for events and problems alike. */
+static void add_names(struct serve *s, struct buf *b)
+{
+	buf_member_string(b, "session_id", head_id(s->start.head));
+	render_ident(b, "turn_id", PREFIX_TURN, &s->turn.id);
+}
+
+static void add_token(struct serve *s, struct buf *b)
+{
+	if (s->gives_token)
+		dispatch_add_token(s->c, b, &s->start.head->session, &s->start.head->user);
+}
+
+static void on_text(void *arg, struct bytes text)
+{
+	struct serve *s = arg;
+	struct buf b;
+	buf_init(&b, s->c->task->arena, text.n + 32);
+	buf_add_char(&b, '{');
+	buf_member_string(&b, "text", text);
+	buf_add_char(&b, '}');
+	send_event(s, "delta", buf_bytes(&b));
+}
+
+static void on_silence(void *arg)
+{
+	struct serve *s = arg;
+	if (!s->c->rs->is_client_gone)
+		http_stream_heartbeat(s->c->rs);
+}
+
+static void begin_stream(struct serve *s)
+{
+	struct buf b;
+	http_stream_begin(s->c->rs);
+	buf_init(&b, s->c->task->arena, 512 + s->start.user_json.n);
+	buf_add_char(&b, '{');
+	add_names(s, &b);
+	buf_member_json(&b, "user_message", s->start.user_json);
+	add_token(s, &b);
+	buf_add_char(&b, '}');
+	send_event(s, "turn", buf_bytes(&b));
+}
+
+static void send_error(struct serve *s, enum err e)
+{
+	const struct fault *f = &s->c->task->fault;
+	struct buf b;
+	buf_init(&b, s->c->task->arena, 512);
+	buf_add_char(&b, '{');
+	buf_member_str(&b, "code", err_code(e));
+	buf_member_int(&b, "status", err_status(e));
+	buf_member_str(&b, "detail", f->detail ? f->detail : err_title(e));
+	add_names(s, &b);
+	if (f->retry_after_s)
+		buf_member_int(&b, "retry_after", f->retry_after_s);
+	buf_add_char(&b, '}');
+	send_event(s, "error", buf_bytes(&b));
+}
+
+/* The stored answer with a token of its session behind it, where this call made the session. */
+static struct bytes with_token(struct serve *s, struct bytes answer)
+{
+	struct buf b;
+	if (!s->gives_token)
+		return answer;
+	buf_init(&b, s->c->task->arena, answer.n + TOKEN_SIZE + 128);
+	buf_add(&b, answer.p, answer.n - 1);
+	add_token(s, &b);
+	buf_add_char(&b, '}');
+	return buf_bytes(&b);
+}
+
+static void reply_done(struct serve *s, struct bytes answer)
+{
+	answer = with_token(s, answer);
+	if (s->in->is_stream) {
+		send_event(s, "done", answer);
+		return;
+	}
+	buf_clear(&s->c->rs->body);
+	buf_add_bytes(&s->c->rs->body, answer);
+	dispatch_reply(s->c, 200);
+}
+
+/* Makes the user's message of the request. */
+static enum err read_message(struct call *c, const struct turn_in *in, struct message_new *m_r)
+{
+	*m_r = (struct message_new){ .role = ROLE_USER, .content = in->message, .metadata = in->metadata };
+	if (in->message.n == 2)
+		return task_fail_field(c->task, "message", "range", "must not be empty");
+	if ((int64_t)in->message.n > c->app->conf->max_message)
+		return task_fail_field(c->task, "message", "range", "must be at most %lld bytes", (long long)c->app->conf->max_message);
+	if (in->client_id.p) {
+		struct buf b;
+		buf_init(&b, c->task->arena, 160);
+		buf_add_char(&b, '{');
+		buf_member_string(&b, "client_id", in->client_id);
+		buf_add_char(&b, '}');
+		m_r->extra = buf_bytes(&b);
+	}
+	return ERR_OK;
+}
+
+static enum err run_begun(struct serve *s)
+{
+	struct call *c = s->c;
+	struct bytes answer;
+	struct turn_watch watch = { .arg = s };
+	c->audit_session = s->start.head->session;
+	if (s->in->is_stream) {
+		watch.on_text = on_text;
+		watch.on_silence = on_silence;
+		begin_stream(s);
+	}
+	enum err e = turn_run(c->task, c->app, s->start.head, &s->agent, &s->turn, s->start.user_json, &watch, &answer);
+	if (!e) {
+		reply_done(s, answer);
+		return ERR_OK;
+	}
+	if (s->in->is_stream) {
+		send_error(s, e);
+		return e;
+	}
+	struct buf extra;
+	buf_init(&extra, c->task->arena, 512);
+	add_names(s, &extra);
+	add_token(s, &extra);
+	c->problem_extra = extra.p;
+	return e;
+}
+
+/* Replays a key's finished answer, in the form this request asks for. */
+static enum err replay(struct serve *s, const struct idem_record *rec, struct head *h)
+{
+	struct call *c = s->c;
+	enum err e = head_load(c->task, c->app, &c->who.site, &rec->session, h);
+	if (e)
+		return e;
+	head_settle(c->task, c->app, h);
+	http_header(c->rs, "Idempotent-Replayed", "true");
+	s->start.head = h;
+	s->turn.id = rec->turn;
+	s->start.user_json = jsonx_member(rec->body, "user_message");
+	if (s->in->is_stream) {
+		struct bytes text = jsonx_string(c->task->arena, jsonx_member(rec->body, "result"));
+		begin_stream(s);
+		if (text.n)
+			on_text(s, text);
+	}
+	reply_done(s, rec->body);
+	return ERR_OK;
+}
+
+/* What is stored under the request's key: *is_answered_r when that was replayed. A key whose turn was lost is freed first. */
+static enum err look_up_key(struct serve *s, struct head *h, bool *is_answered_r)
+{
+	struct call *c = s->c;
+	struct idem_record rec;
+	*is_answered_r = false;
+	enum err e = idem_begin(c, &rec);
+	if (e || !rec.is_found)
+		return e;
+	if (rec.status == IDEM_RUNNING) {
+		struct head own;
+		struct turn turn;
+		e = head_load(c->task, c->app, &c->who.site, &rec.session, &own);
+		if (!e)
+			e = turn_get(c->task, c->app, &own, &rec.turn, &turn);
+		if (!e && turn.status == TURN_RUNNING) {
+			c->task->fault.retry_after_s = 1;
+			return task_fail(c->task, ERR_REQUEST_RUNNING, "the turn of this Idempotency-Key is running");
+		}
+		if (!e)
+			e = idem_begin(c, &rec);
+		if (e)
+			return e;
+	}
+	if (rec.status == IDEM_RELEASED) {
+		s->start.retried = rec.turn;
+		/* A session that the failed call made is the one to go on in. */
+		if (!s->start.head || s->start.new_session) {
+			s->start.new_session = NULL;
+			s->start.head = h;
+			return head_load(c->task, c->app, &c->who.site, &rec.session, h);
+		}
+		return ERR_OK;
+	}
+	head_changed(c->task, c->app, &c->who.site, &rec.session);
+	*is_answered_r = true;
+	return replay(s, &rec, h);
+}
+
+/* Serves a turn whose session and agent are settled, but for its key. */
+static enum err serve(struct serve *s, struct head *h)
+{
+	struct call *c = s->c;
+	bool is_answered;
+	enum err e = read_message(c, s->in, &s->start.message);
+	if (!e)
+		e = look_up_key(s, h, &is_answered);
+	if (e || is_answered)
+		return e;
+	s->start.agent = &s->agent;
+	s->start.idem = &c->idem;
+	e = turn_enter(c->task, c->app);
+	if (e)
+		return e;
+	e = turn_begin(c->task, c->app, &s->start, &s->turn);
+	if (!e)
+		e = run_begun(s);
+	turn_leave(c->app);
+	return e;
+}
+
+static enum err find_agent_of(struct call *c, const struct head *h, struct agent *agent_r)
+{
+	enum err e = agent_get(c->task, c->app, &c->who.site, &h->agent, agent_r);
+	return e == ERR_NOT_FOUND ? task_fail(c->task, ERR_CONFLICT, "the session's agent was deleted") : e;
+}
+
+static enum err api_turn_create(struct call *c)
+{
+	struct serve s = { .c = c, .in = c->body, .start = { .head = c->head } };
+	enum err e = find_agent_of(c, c->head, &s.agent);
+	return e ? e : serve(&s, c->head);
+}
+
+/* The session a chat call names, or none yet: a secret key's unknown own id starts one. */
+static enum err find_chat_session(struct call *c, struct chat_in *in, struct head *h, bool *is_new_r)
+{
+	*is_new_r = false;
+	if (c->who.who == WHO_SESSION) {
+		enum err e = head_load(c->task, c->app, &c->who.site, &c->who.session, h);
+		struct head named;
+		if (!e && !ident_equal(&c->who.user, &h->user))
+			e = task_fail(c->task, ERR_NOT_FOUND, "there is no such session");
+		if (e || !in->session_id.p)
+			return e;
+		e = head_find(c->task, c->app, &c->who.site, in->session_id, &named);
+		if (!e && !ident_equal(&named.session, &h->session))
+			e = task_fail(c->task, ERR_NOT_FOUND, "there is no such session");
+		return e;
+	}
+	if (!in->session_id.p) {
+		*is_new_r = true;
+		return ERR_OK;
+	}
+	if (c->who.who == WHO_PUBLISHABLE_KEY)
+		return task_fail_field(c->task, "session_id", "forbidden", "a publishable key may only start sessions; use the session's token");
+	enum err e = head_find(c->task, c->app, &c->who.site, in->session_id, h);
+	if (e != ERR_NOT_FOUND || !session_is_own_id(in->session_id))
+		return e;
+	task_clear_fault(c->task);
+	in->session.own_id = in->session_id;
+	*is_new_r = true;
+	return ERR_OK;
+}
+
+static enum err check_chat_agent(struct call *c, const struct head *h, const struct agent *agent)
+{
+	if (ident_equal(&h->agent, &agent->id))
+		return ERR_OK;
+	return task_fail(c->task, ERR_CONFLICT, "the session belongs to another agent");
+}
+
+static enum err api_chat_message(struct call *c)
+{
+	struct chat_in *in = c->body;
+	struct head h = { .found = CACHE_SKIP };
+	struct serve s = { .c = c, .in = &in->turn };
+	bool is_new;
+	enum err e = agent_find(c->task, c->app, &c->who.site, c->params[0], &s.agent);
+	if (!e)
+		e = session_api_check_public(c, (struct bytes){ NULL, 0 }, in->session.user);
+	if (!e)
+		e = find_chat_session(c, in, &h, &is_new);
+	if (!e && !is_new)
+		e = check_chat_agent(c, &h, &s.agent);
+	if (e)
+		return e;
+	session_api_add_origin(c, &in->session);
+	s.start.head = &h;
+	s.start.new_session = is_new ? &in->session : NULL;
+	s.gives_token = is_new;
+	e = serve(&s, &h);
+	if (e == ERR_DUPLICATE && in->session.own_id.p) { /* another first call was faster: go on in the session it made */
+		task_clear_fault(c->task);
+		e = head_find(c->task, c->app, &c->who.site, in->session_id, &h);
+		s.start.new_session = NULL;
+		if (!e)
+			e = check_chat_agent(c, &h, &s.agent);
+		if (!e)
+			e = serve(&s, &h);
+	}
+	return e;
+}
+
+/* The text of a turn that is done: that of its answer. */
+static enum err read_answer(struct call *c, struct turn *u)
+{
+	struct message_list list;
+	struct message_page page = { .after = u->answer_seq - 1, .limit = 1 };
+	enum err e = message_list(c->task, c->app, c->head, &page, &list);
+	if (e)
+		return e;
+	struct bytes content = list.json.n ? jsonx_member(list.json, "content") : (struct bytes){ NULL, 0 };
+	if (jsonx_type(content) == JSONX_STRING)
+		u->text = jsonx_string(c->task->arena, content);
+	return ERR_OK;
+}
+
+static enum err api_turn_get(struct call *c)
+{
+	struct ident id;
+	struct turn turn;
+	if (!ident_parse(PREFIX_TURN, c->params[1], &id))
+		return task_fail(c->task, ERR_NOT_FOUND, "there is no such turn");
+	enum err e = turn_get(c->task, c->app, c->head, &id, &turn);
+	if (!e && turn.status == TURN_DONE && ident_equal(&turn.conversation, &c->head->conversation)) {
+		/* The head was read before the turn: catch up with its answer. */
+		e = head_catch_up(c->task, c->app, c->head, turn.answer_seq);
+		if (!e)
+			e = read_answer(c, &turn);
+	}
+	if (e)
+		return e;
+	turn_render(&c->rs->body, c->head, &turn);
+	dispatch_reply(c, 200);
+	return ERR_OK;
+}
+
+static const struct api_route routes[] = {
+	{ HTTP_POST, "/v1/sessions/{s}/turns", SCOPE_SESSION, api_turn_create, &turn_table, NULL, ROUTE_OWN_IDEMPOTENCY | ROUTE_STREAMS,
+	  "Send a message and get the agent's answer" },
+	{ HTTP_GET, "/v1/sessions/{s}/turns/{t}", SCOPE_SESSION, api_turn_get, NULL, NULL, 0, "Get a turn, with the text as far as it has come" },
+	{ HTTP_POST, "/v1/chat/{agent}/message", SCOPE_START, api_chat_message, &chat_table, NULL, ROUTE_OWN_IDEMPOTENCY | ROUTE_STREAMS,
+	  "Send a message in one call: the session is made on the first one" },
+};
+
+const struct feature turn_api_feature = { .name = "turn_api", .routes = routes, .n_routes = COUNT(routes) };

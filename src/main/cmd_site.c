@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/* cmd_site: the operator's commands: sites, keys, providers, agents. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "app/agent.h"
+#include "app/render.h"
+#include "app/site.h"
+#include "base/stamp.h"
+#include "main/cli.h"
+#include "main/main.h"
+
+static void print_ident(const char *prefix, const struct ident *id)
+{
+	char text[IDENT_SIZE];
+	ident_format(prefix, id, text);
+	puts(text);
+}
+
+static struct bytes last_value(const struct cli_option *o)
+{
+	return o->n ? o->values[o->n - 1] : (struct bytes){ NULL, 0 };
+}
+
+static int usage(const char *text)
+{
+	fprintf(stderr, "usage: parley %s\n", text);
+	return EXIT_USAGE;
+}
+
+static int cmd_site_add(struct cli *c)
+{
+	struct cli_option o[] = { { .name = "--title" }, { .name = "--domain" }, { .name = "--origin" }, { .name = "--if-absent", .is_flag = true }, { .name = NULL } };
+	struct bytes name;
+	size_t n;
+	struct ident id;
+	if (!cli_parse(c, o, &name, 1, &n) || n != 1)
+		return usage("site add NAME [--title T] [--domain D]... [--origin O]... [--if-absent]");
+	struct site_new in = { .name = name, .title = last_value(&o[0]), .domains = o[1].values, .n_domains = o[1].n, .origins = o[2].values, .n_origins = o[2].n };
+	enum err e = site_create(c->task, c->app, &in, &id);
+	if (e == ERR_CONFLICT && o[3].n) {
+		struct site s;
+		e = site_find_by_name(c->task, c->app, name, &s);
+		id = s.id;
+	}
+	if (e)
+		return cli_fail(c, e);
+	print_ident(PREFIX_SITE, &id);
+	return EXIT_OK;
+}
+
+static void format_site(struct buf *b, const struct db_rows *r, size_t row)
+{
+	struct ident id;
+	db_cell_ident(r, row, 0, &id);
+	buf_add_char(b, '{');
+	render_ident(b, "id", PREFIX_SITE, &id);
+	buf_member_string(b, "name", db_cell_bytes(r, row, 1));
+	buf_member_string(b, "title", db_cell_bytes(r, row, 2));
+	buf_member_json(b, "domains", db_cell_bytes(r, row, 3));
+	buf_member_json(b, "origins", db_cell_bytes(r, row, 4));
+	buf_member_bool(b, "is_paused", db_cell_int(r, row, 5) != 0);
+	buf_member_time(b, "created_at", db_cell_int(r, row, 6));
+	buf_add_str(b, "}\n");
+}
+
+static int cmd_site_list(struct cli *c)
+{
+	struct db_rows *r;
+	struct buf b;
+	enum err e = site_list(c->task, c->app, &r);
+	if (e)
+		return cli_fail(c, e);
+	buf_init(&b, c->task->arena, 1024);
+	for (size_t i = 0; i < r->n_rows; i++) {
+		struct bytes name = db_cell_bytes(r, i, 1), origins = db_cell_bytes(r, i, 4);
+		if (c->wants_json)
+			format_site(&b, r, i);
+		else
+			buf_addf(&b, "%-24.*s %-8s %.*s\n", (int)name.n, name.p, db_cell_int(r, i, 5) ? "paused" : "active", (int)origins.n, origins.p);
+	}
+	fwrite(b.p ? b.p : "", 1, b.n, stdout);
+	return EXIT_OK;
+}
+
+/* `site pause NAME` and `site resume NAME`. */
+static int set_paused(struct cli *c, bool is_paused)
+{
+	struct cli_option o[] = { { .name = NULL } };
+	struct bytes name;
+	size_t n;
+	struct site s;
+	if (!cli_parse(c, o, &name, 1, &n) || n != 1)
+		return usage("site pause|resume NAME");
+	enum err e = site_find_by_name(c->task, c->app, name, &s);
+	if (!e)
+		e = site_pause(c->task, c->app, &s.id, is_paused);
+	return e ? cli_fail(c, e) : EXIT_OK;
+}
+
+static int cmd_site_pause(struct cli *c)
+{
+	return set_paused(c, true);
+}
+
+static int cmd_site_resume(struct cli *c)
+{
+	return set_paused(c, false);
+}
+
+static int cmd_key_add(struct cli *c)
+{
+	struct cli_option o[] = { { .name = "--kind" }, { .name = "--label" }, { .name = NULL } };
+	struct bytes name, kind;
+	size_t n;
+	struct site s;
+	char key[API_KEY_SIZE];
+	bool is_parsed = cli_parse(c, o, &name, 1, &n) && n == 1;
+	kind = last_value(&o[0]);
+	bool is_secret = bytes_equal(kind, BYTES("secret")), is_public = bytes_equal(kind, BYTES("publishable"));
+	if (!is_parsed || (!is_secret && !is_public))
+		return usage("key add SITE --kind secret|publishable [--label TEXT]");
+	enum err e = site_find_by_name(c->task, c->app, name, &s);
+	if (!e)
+		e = site_create_key(c->task, c->app, &s.id, is_secret ? KEY_SECRET : KEY_PUBLISHABLE, last_value(&o[1]), key);
+	if (e)
+		return cli_fail(c, e);
+	puts(key);
+	secret_wipe(key, sizeof key);
+	return EXIT_OK;
+}
+
+static int cmd_key_list(struct cli *c)
+{
+	struct cli_option o[] = { { .name = NULL } };
+	struct bytes name;
+	size_t n, n_rows;
+	struct site s;
+	struct key_row *rows;
+	if (!cli_parse(c, o, &name, 1, &n) || n != 1)
+		return usage("key list SITE");
+	enum err e = site_find_by_name(c->task, c->app, name, &s);
+	if (!e)
+		e = site_list_keys(c->task, c->app, &s.id, &rows, &n_rows);
+	if (e)
+		return cli_fail(c, e);
+	for (size_t i = 0; i < n_rows; i++) {
+		char id[IDENT_SIZE], created[STAMP_SIZE];
+		ident_format(PREFIX_KEY, &rows[i].id, id);
+		stamp_format(rows[i].created_at, created);
+		printf("%s  %-11s  %.*s...  %s  %-7s  %.*s\n", id, rows[i].kind == KEY_SECRET ? "secret" : "publishable", (int)rows[i].hint.n, rows[i].hint.p,
+		       created, rows[i].revoked_at ? "revoked" : "live", (int)rows[i].label.n, rows[i].label.p);
+	}
+	return EXIT_OK;
+}
+
+static int cmd_key_revoke(struct cli *c)
+{
+	struct cli_option o[] = { { .name = NULL } };
+	struct bytes words[2];
+	size_t n;
+	struct site s;
+	struct ident key;
+	if (!cli_parse(c, o, words, 2, &n) || n != 2 || !ident_parse(PREFIX_KEY, words[1], &key))
+		return usage("key revoke SITE key_...");
+	enum err e = site_find_by_name(c->task, c->app, words[0], &s);
+	if (!e)
+		e = site_revoke_key(c->task, c->app, &s.id, &key);
+	return e ? cli_fail(c, e) : EXIT_OK;
+}
+
+static int cmd_provider_add(struct cli *c)
+{
+	struct cli_option o[] = { { .name = "--kind" }, { .name = "--base-url" }, { .name = "--key-file" }, { .name = "--if-absent", .is_flag = true }, { .name = NULL } };
+	struct bytes name;
+	size_t n;
+	if (!cli_parse(c, o, &name, 1, &n) || n != 1 || !o[1].n)
+		return usage("provider add NAME --base-url URL [--kind openai] [--key-file FILE] [--if-absent]");
+	struct provider in = { .name = name, .kind = o[0].n ? last_value(&o[0]) : BYTES("openai"), .base_url = last_value(&o[1]), .key_file = last_value(&o[2]) };
+	enum err e = provider_create(c->task, c->app, &in);
+	if (e == ERR_CONFLICT && o[3].n)
+		e = ERR_OK;
+	if (e)
+		return cli_fail(c, e);
+	printf("%.*s\n", (int)name.n, name.p);
+	return EXIT_OK;
+}
+
+static int cmd_provider_list(struct cli *c)
+{
+	struct provider *list;
+	size_t n;
+	enum err e = provider_list(c->task, c->app, &list, &n);
+	if (e)
+		return cli_fail(c, e);
+	printf("%-24s %-10s %s\n", "echo", "echo", "(built in)");
+	for (size_t i = 0; i < n; i++)
+		printf("%-24.*s %-10.*s %.*s\n", (int)list[i].name.n, list[i].name.p, (int)list[i].kind.n, list[i].kind.p, (int)list[i].base_url.n,
+		       list[i].base_url.p);
+	return EXIT_OK;
+}
+
+struct agent_add {
+	const struct ident *site;
+	struct agent_change in;
+	struct agent agent;
+};
+
+static enum err agent_add_in(struct task *t, struct db_conn *conn, void *arg)
+{
+	struct agent_add *a = arg;
+	return agent_create(t, conn, a->site, &a->in, &a->agent);
+}
+
+/* A number as the whole of a text, within bounds. */
+static bool read_number(struct bytes text, double min, double max, double *value_r)
+{
+	char *end;
+	*value_r = strtod(text.p, &end);
+	return text.n > 0 && end == text.p + text.n && *value_r >= min && *value_r <= max;
+}
+
+static int cmd_agent_add(struct cli *c)
+{
+	struct cli_option o[] = { { .name = "--title" }, { .name = "--provider" }, { .name = "--model" }, { .name = "--instructions" },
+				  { .name = "--language" }, { .name = "--temperature" }, { .name = "--max-output-tokens" },
+				  { .name = "--if-absent", .is_flag = true }, { .name = NULL } };
+	struct bytes words[2];
+	size_t n;
+	struct site s;
+	double tokens = 0;
+	bool is_parsed = cli_parse(c, o, words, 2, &n) && n == 2;
+	struct agent_add a = { .site = &s.id, .in = { .name = words[1], .title = last_value(&o[0]), .provider = last_value(&o[1]), .model = last_value(&o[2]),
+						      .instructions = last_value(&o[3]), .language = last_value(&o[4]), .has_temperature = o[5].n > 0,
+						      .has_max_output_tokens = o[6].n > 0 } };
+	if (is_parsed && o[5].n)
+		is_parsed = read_number(last_value(&o[5]), 0, 2, &a.in.temperature);
+	if (is_parsed && o[6].n)
+		is_parsed = read_number(last_value(&o[6]), 0, 1000000, &tokens);
+	if (!is_parsed)
+		return usage("agent add SITE NAME [--title T] [--provider echo|NAME] [--model M] [--instructions TEXT] [--language TAG]\n"
+			     "                              [--temperature 0..2] [--max-output-tokens N] [--if-absent]");
+	a.in.max_output_tokens = (int64_t)tokens;
+	enum err e = site_find_by_name(c->task, c->app, words[0], &s);
+	if (!e)
+		e = store_transact(c->task, c->app, agent_add_in, &a);
+	if (e == ERR_CONFLICT && o[7].n)
+		e = agent_find(c->task, c->app, &s.id, words[1], &a.agent);
+	if (e)
+		return cli_fail(c, e);
+	print_ident(PREFIX_AGENT, &a.agent.id);
+	return EXIT_OK;
+}
+
+static int cmd_agent_list(struct cli *c)
+{
+	struct cli_option o[] = { { .name = NULL } };
+	struct bytes name, after = BYTES("");
+	size_t n;
+	struct site s;
+	if (!cli_parse(c, o, &name, 1, &n) || n != 1)
+		return usage("agent list SITE");
+	enum err e = site_find_by_name(c->task, c->app, name, &s);
+	while (!e) {
+		struct agent *list;
+		e = agent_list(c->task, c->app, &s.id, after, 100, &list, &n);
+		for (size_t i = 0; !e && i < n; i++)
+			printf("%-24.*s %-12.*s %-24.*s %.*s\n", (int)list[i].name.n, list[i].name.p, (int)list[i].provider.n, list[i].provider.p,
+			       (int)list[i].model.n, list[i].model.p, (int)list[i].title.n, list[i].title.p);
+		if (e || n < 100)
+			break;
+		after = list[n - 1].name;
+	}
+	return e ? cli_fail(c, e) : EXIT_OK;
+}
+
+const struct cli_command cmd_site_commands[] = {
+	{ "site add", "NAME [--title T] [--domain D]... [--origin O]... [--if-absent]", "Create a site; prints its id", CLI_NEEDS_APP, cmd_site_add },
+	{ "site list", "", "List the sites", CLI_NEEDS_APP, cmd_site_list },
+	{ "site pause", "NAME", "Refuse every request of a site", CLI_NEEDS_APP, cmd_site_pause },
+	{ "site resume", "NAME", "Serve it again", CLI_NEEDS_APP, cmd_site_resume },
+	{ "key add", "SITE --kind secret|publishable [--label TEXT]", "Create a key; prints it, once", CLI_NEEDS_APP, cmd_key_add },
+	{ "key list", "SITE", "List a site's keys", CLI_NEEDS_APP, cmd_key_list },
+	{ "key revoke", "SITE KEY_ID", "Revoke a key", CLI_NEEDS_APP, cmd_key_revoke },
+	{ "provider add", "NAME --base-url URL [--kind openai] [--key-file FILE] [--if-absent]", "Define a provider that agents can name", CLI_NEEDS_APP, cmd_provider_add },
+	{ "provider list", "", "List the providers", CLI_NEEDS_APP, cmd_provider_list },
+	{ "agent add", "SITE NAME [--title T] [--provider P] [--model M] [--instructions TEXT] ...", "Create an agent; prints its id", CLI_NEEDS_APP, cmd_agent_add },
+	{ "agent list", "SITE", "List a site's agents", CLI_NEEDS_APP, cmd_agent_list },
+	{ .name = NULL },
+};
