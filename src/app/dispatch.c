@@ -159,7 +159,7 @@ static enum err parse_body(struct call *c)
 	else if (c->rq->content_type.p && !is_json(c->rq->content_type))
 		return task_fail(c->task, ERR_MEDIA_TYPE, "the Content-Type must be application/json");
 	struct jsonx_flaw flaw;
-	if (!jsonx_check(c->task->arena, body, &flaw))
+	if (!jsonx_check_strict(c->task->arena, body, &flaw))
 		return task_fail(c->task, ERR_MALFORMED_JSON, "%s, at byte %zu", flaw.reason, flaw.offset);
 	if (jsonx_type(body) != JSONX_OBJECT)
 		return task_fail(c->task, ERR_INVALID, "the body must be a JSON object");

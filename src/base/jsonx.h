@@ -22,12 +22,17 @@ struct jsonx_flaw {
 };
 
 /*
- * Whether text is one JSON value and nothing else, all of: the RFC 8259 grammar, well-formed UTF-8 (no surrogates, no
- * overlongs, not past U+10FFFF), no lone \u surrogates, no BOM, depth <= JSONX_DEPTH, no key twice in one object (compared after
- * unescaping) and none with \u0000 in it (values may have it), integers (no fraction, no exponent) within int64, other numbers
- * finite as a double. Linear time, no recursion; duplicate keys are found in O(n log n). Scratch memory comes from `a`.
+ * Whether text is one JSON value and nothing else: the RFC 8259 grammar, well-formed UTF-8 (no surrogates, no overlongs, not
+ * past U+10FFFF), no lone \u surrogates, no BOM, depth <= JSONX_DEPTH, integers (no fraction, no exponent) within int64, other
+ * numbers finite as a double. Linear time, no recursion. Scratch memory comes from `a`.
  */
 bool jsonx_check(struct arena *a, struct bytes text, struct jsonx_flaw *flaw_r);
+
+/*
+ * As jsonx_check, and what the grammar leaves open but no two readers agree on is refused as well: a key twice in one object (compared after
+ * unescaping; found in O(n log n)), and a key with \u0000 in it (values may have it). For everything that is stored or decided upon.
+ */
+bool jsonx_check_strict(struct arena *a, struct bytes text, struct jsonx_flaw *flaw_r);
 
 enum jsonx_type { JSONX_NONE, JSONX_NULL, JSONX_BOOL, JSONX_INT, JSONX_REAL, JSONX_STRING, JSONX_ARRAY, JSONX_OBJECT };
 

@@ -24,6 +24,7 @@ struct checker {
 	struct bytes text;
 	size_t at; /* the next byte */
 	struct jsonx_flaw *flaw;
+	bool is_strict; /* keys must differ and hold no NUL */
 	size_t depth;
 	struct level levels[JSONX_DEPTH];
 	struct key *keys;
@@ -262,10 +263,11 @@ static bool check_key(struct checker *c)
 	if (!check_string(c, &has_escapes, &has_nul))
 		return false;
 	/* A C string cannot hold it: json-c would cut the key there, and two keys could become one. */
-	if (has_nul)
+	if (has_nul && c->is_strict)
 		return fail_at(c, start, "a key holds a NUL");
 	raw = (struct bytes){ c->text.p + start, c->at - start };
-	add_key(c, has_escapes ? jsonx_string(c->arena, raw) : (struct bytes){ raw.p + 1, raw.n - 2 }, start);
+	if (c->is_strict)
+		add_key(c, has_escapes ? jsonx_string(c->arena, raw) : (struct bytes){ raw.p + 1, raw.n - 2 }, start);
 	skip_blanks(c);
 	return take(c, ':') || fail(c, "a colon is missing");
 }
@@ -379,17 +381,30 @@ static bool check_value(struct checker *c, bool *opened_r)
 	return b == '[' || check_key(c);
 }
 
+static bool check(struct checker *c)
+{
+	bool opened;
+
+	if (c->text.n >= 3 && memcmp(c->text.p, "\xef\xbb\xbf", 3) == 0)
+		return fail(c, "it begins with a byte order mark");
+	do {
+		if (!check_value(c, &opened) || (!opened && !check_after_value(c)))
+			return false;
+	} while (c->depth > 0);
+	skip_blanks(c);
+	return c->at == c->text.n || fail(c, "something follows the value");
+}
+
 bool jsonx_check(struct arena *a, struct bytes text, struct jsonx_flaw *flaw_r)
 {
 	struct checker c = { .arena = a, .text = text, .flaw = flaw_r };
-	bool opened;
 
-	if (text.n >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0)
-		return fail(&c, "it begins with a byte order mark");
-	do {
-		if (!check_value(&c, &opened) || (!opened && !check_after_value(&c)))
-			return false;
-	} while (c.depth > 0);
-	skip_blanks(&c);
-	return c.at == text.n || fail(&c, "something follows the value");
+	return check(&c);
+}
+
+bool jsonx_check_strict(struct arena *a, struct bytes text, struct jsonx_flaw *flaw_r)
+{
+	struct checker c = { .arena = a, .text = text, .flaw = flaw_r, .is_strict = true };
+
+	return check(&c);
 }

@@ -72,7 +72,7 @@ static struct bytes describe_error(struct task *t, struct bytes body)
 	struct bytes error, text = { 0 };
 	struct jsonx_flaw flaw;
 
-	if (!jsonx_check(t->arena, body, &flaw))
+	if (!jsonx_check_strict(t->arena, body, &flaw))
 		return plain_text(t->arena, body);
 	error = member_of(body, "error");
 	if (is_string(error))
@@ -334,7 +334,7 @@ static enum err take_event(void *arg, const struct sse_event *event)
 		return ERR_OK;
 	}
 	arena_reset(ps->scratch);
-	if (!jsonx_check(ps->scratch, data, &flaw))
+	if (!jsonx_check_strict(ps->scratch, data, &flaw))
 		return ps->is_ending ? ERR_OK : fail_protocol(ps, flaw.reason); /* a line that was cut off is no nonsense */
 	return take_object(ps, data);
 }
@@ -411,7 +411,7 @@ static enum err end_whole(struct llm_parser *ps)
 	enum err e;
 
 	arena_reset(ps->scratch);
-	if (!jsonx_check(ps->scratch, body, &flaw))
+	if (!jsonx_check_strict(ps->scratch, body, &flaw))
 		return fail_protocol(ps, flaw.reason);
 	e = take_object(ps, body);
 	if (e == ERR_OK && jsonx_type(jsonx_member(body, "choices")) != JSONX_ARRAY)

@@ -78,7 +78,7 @@ static void expect_utf8(struct arena *a, const char *text)
 
 	buf_init(&b, a, 0);
 	buf_add_json_str(&b, text);
-	assert(jsonx_check(a, buf_bytes(&b), &flaw));
+	assert(jsonx_check_strict(a, buf_bytes(&b), &flaw));
 }
 
 static void expect_reasons(struct task *t, enum err e)
@@ -124,7 +124,7 @@ static void read_body(struct task *t, struct bytes text)
 	struct jsonx_flaw flaw;
 	enum err e;
 
-	if (!jsonx_check(t->arena, text, &flaw))
+	if (!jsonx_check_strict(t->arena, text, &flaw))
 		return;
 	memset(&in, 0, sizeof(in));
 	e = field_parse(t, &table, text, "", &in);

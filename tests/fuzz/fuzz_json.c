@@ -161,7 +161,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!a)
 		a = arena_open(1 << 16);
-	if (jsonx_check(a, text, &flaw)) {
+	bool is_grammatical = jsonx_check(a, text, &flaw);
+	bool is_strict = jsonx_check_strict(a, text, &flaw);
+	assert(is_grammatical || !is_strict);
+	if (is_strict) {
 		tree = jsonx_tree(a, text);
 		compare(a, text, tree);
 		print(a, tree);
