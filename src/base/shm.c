@@ -101,7 +101,8 @@ enum err shm_map(struct task *t, const char *path, size_t size, void **region_r)
 		if (fd < 0)
 			return fail(t, path, strerror(errno));
 		enum err e = map_open_file(t, path, fd, &h, region_r);
-		close(fd); /* gives the lock back; the mapping stays */
+		flock(fd, LOCK_UN); /* by hand: the mapping keeps the open file, and with it the lock, past the close */
+		close(fd);
 		if (e || *region_r)
 			return e;
 	}
