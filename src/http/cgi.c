@@ -78,8 +78,6 @@ enum err cgi_run(struct task *t, int64_t max_body, http_handler handler, void *a
 
 	http_request_from_env(t, environ, &rq);
 	rq.body_state = body_take(t->arena, max_body, &rq.body);
-	if (rq.body_state == HTTP_BODY_INCOMPLETE)
-		metric_add(METRIC_bodies_incomplete_total, 1);
 	http_response_init(&rs, t, sink);
 	rs.is_head = rq.method == HTTP_HEAD;
 	metric_add(METRIC_requests_running, 1);

@@ -204,8 +204,6 @@ static void request_answer(struct fcgi_thread *th)
 	task_init(&t, th->arena);
 	http_request_from_env(&t, r->envp, &rq);
 	rq.body_state = body_take(th->arena, r, s->conf.max_body, &rq.body);
-	if (rq.body_state == HTTP_BODY_INCOMPLETE)
-		metric_add(METRIC_bodies_incomplete_total, 1);
 	if (rq.body_state != HTTP_BODY_OK || !s->conf.keep_conn)
 		connection_give_up(r);
 	http_response_init(&rs, &t, sink);
