@@ -12,7 +12,7 @@
 struct worker_start {
 	int listen_fd;
 	void *app_shared; /* from worker_shared_open */
-	int ready_fd;     /* the pid (a pid_t) is written here once requests are served; -1: nobody wants to know */
+	int ready_fd;     /* the pid (a pid_t) is written here once requests are served; -1: there is no master */
 };
 
 /*
@@ -38,5 +38,11 @@ bool worker_is_listener(int fd);
  * it and gives the application's part.
  */
 enum err worker_shared_open(struct task *t, const struct conf *conf, void **app_shared_r) MUST_CHECK;
+
+/* Opens the log as the settings say; for a log that was moved away, again. */
+enum err worker_log_open(struct task *t, const struct conf *conf) MUST_CHECK;
+
+/* Writes the task's fault to the log as an error called `event`, and gives the exit status that goes with `e`. */
+int worker_report(const struct task *t, enum err e, const char *event);
 
 #endif
