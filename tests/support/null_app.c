@@ -25,9 +25,14 @@ size_t app_shared_size(void)
 	return sizeof(struct shared);
 }
 
-/*
- * Takes secret_file for its orders: "!refuse" refuses these settings, "!die" dies at once.
- */
+static void nap(int64_t ms)
+{
+	struct timespec ts = { ms / 1000, ms % 1000 * 1000000 };
+
+	nanosleep(&ts, NULL);
+}
+
+/* Takes secret_file for its orders: "!refuse" refuses these settings, "!die" dies at once, "!slow" takes its time. */
 enum err app_open(struct task *t, const struct conf *conf, void *shared, bool may_wait, struct app **app_r)
 {
 	struct app *app;
@@ -38,6 +43,8 @@ enum err app_open(struct task *t, const struct conf *conf, void *shared, bool ma
 		return task_fail(t, ERR_CONFIG, "secret_file: refused");
 	if (strcmp(conf->secret_file, "!die") == 0)
 		raise(SIGKILL);
+	if (strcmp(conf->secret_file, "!slow") == 0)
+		nap(300);
 	app = calloc(1, sizeof(*app));
 	if (!app)
 		abort();
@@ -51,13 +58,6 @@ void app_close(struct app **app)
 {
 	free(*app);
 	*app = NULL;
-}
-
-static void nap(int64_t ms)
-{
-	struct timespec ts = { ms / 1000, ms % 1000 * 1000000 };
-
-	nanosleep(&ts, NULL);
 }
 
 static int64_t query_number(const struct http_request *rq)
