@@ -33,12 +33,6 @@ bool breaker_admits(struct breaker *b)
 	return true;
 }
 
-bool breaker_is_open(struct breaker *b)
-{
-	int64_t until = atomic_load_explicit(&b->open_until, memory_order_relaxed);
-	return until != 0 && is_ahead(until, stamp_mono_ms());
-}
-
 void breaker_close(struct breaker *b)
 {
 	if (atomic_load_explicit(&b->failures, memory_order_relaxed) != 0)

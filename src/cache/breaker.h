@@ -19,9 +19,6 @@ struct breaker {
  */
 bool breaker_admits(struct breaker *b);
 
-/* Whether calls are being held off at this moment. Asks for no probe. */
-bool breaker_is_open(struct breaker *b);
-
 /* The server answered: closes the breaker. Writes nothing when it was closed. */
 void breaker_close(struct breaker *b);
 

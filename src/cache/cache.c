@@ -87,7 +87,7 @@ struct cache {
 
 size_t cache_shared_size(void)
 {
-	return sizeof(struct area) + pending_size();
+	return sizeof(struct area) + pending_size() + _Alignof(struct area) - 1;
 }
 
 static void links_close(struct links *ls)
@@ -137,12 +137,11 @@ static uint64_t name_setup(const struct cache *c)
 static void use_area(struct cache *c, void *shared)
 {
 	if (!shared) {
-		size_t size = (cache_shared_size() + _Alignof(struct area) - 1) / _Alignof(struct area) * _Alignof(struct area);
-		shared = c->private_area = aligned_alloc(_Alignof(struct area), size);
+		shared = c->private_area = calloc(1, cache_shared_size());
 		assert(shared);
-		memset(shared, 0, size);
 	}
-	struct area *area = shared;
+	/* The same place in every process: mappings begin at pages. */
+	struct area *area = (struct area *)(((uintptr_t)shared + _Alignof(struct area) - 1) & ~(uintptr_t)(_Alignof(struct area) - 1));
 	c->breakers = area->breakers;
 	c->pending = (struct pending *)(void *)(area + 1);
 	pending_open(c->pending, c->setup, c->ttl_ms);

@@ -18,7 +18,8 @@ struct cache_conf {
 	const char *servers;   /* see the setting `cache`; "" or NULL: none, every find is CACHE_SKIP */
 	int timeout_ms;        /* of one operation, and of connecting */
 	int ttl_ms;            /* longest life of an entry, counted from its fill: an update in place does not extend it */
-	void *shared;          /* cache_shared_size() zeroed bytes shared by the processes of this host; NULL: a private area */
+	void *shared;          /* cache_shared_size() bytes, zeroed when new, shared by all processes of this host that read or write; NULL: this
+				  process is the only one */
 };
 
 /* A key: 32 bytes of secret_hash over what it names. Goes out as 64 hex characters, verified again inside each value. */
@@ -53,7 +54,7 @@ void cache_fill(struct task *t, struct cache *c, const struct cache_key *key, co
 
 /*
  * A writer's update after its commit and before its acknowledgement: replaces the very entry it found (CAS); if that has changed, removes it. When
- * neither can be delivered the key is written down and the cache is suspect until it is.
+ * neither can be delivered the key is written down and the cache is suspect until it is. An entry found by another thread is only removed.
  */
 void cache_replace(struct task *t, struct cache *c, const struct cache_key *key, const struct cache_entry *found, struct bytes value);
 

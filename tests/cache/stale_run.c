@@ -240,9 +240,9 @@ static void disturb(struct actor *chance, struct private_memcached *m, pid_t *wo
 	const struct stale_options *o = &chance->stage->options;
 	uint32_t which = draw(chance, 8);
 	if (which < 4) {
-		kill(m->pid, SIGSTOP);
+		private_memcached_pause(m);
 		rest_us(5000 + draw(chance, draw(chance, 400000) + 1));
-		kill(m->pid, SIGCONT);
+		private_memcached_resume(m);
 		counts->stops++;
 	} else if (which < 6 || o->processes == 0) {
 		private_memcached_kill(m);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* fake_server: never ended; it goes with the test's process. */
+/* fake_server: an accept loop that serves its clients one after the other. */
 #include "fake_server.h"
 
 #include <assert.h>
@@ -57,4 +57,13 @@ void fake_server_start(struct fake_server *f, fake_answer_fn answer, void *conte
 	rc |= listen(f->listener, 64);
 	rc |= pthread_create(&f->thread, NULL, accept_clients, f);
 	assert(rc == 0);
+}
+
+void fake_server_stop(struct fake_server *f)
+{
+	shutdown(f->listener, SHUT_RDWR);
+	pthread_join(f->thread, NULL);
+	close(f->listener);
+	unlink(f->path);
+	rmdir(f->dir);
 }

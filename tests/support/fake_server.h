@@ -26,6 +26,9 @@ struct fake_server {
 /* Starts it: one connection at a time, the next one when the last was closed. */
 void fake_server_start(struct fake_server *f, fake_answer_fn answer, void *context);
 
+/* Ends it, once its clients have closed their connections, and removes its files. */
+void fake_server_stop(struct fake_server *f);
+
 /* Sends text to the client; a client that has gone is no error. */
 void fake_server_say(int client, const void *p, size_t n);
 

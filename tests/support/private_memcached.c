@@ -64,6 +64,17 @@ bool private_memcached_start(struct private_memcached *m)
 	return true;
 }
 
+void private_memcached_pause(const struct private_memcached *m)
+{
+	kill(m->pid, SIGSTOP);
+	waitpid(m->pid, NULL, WUNTRACED);
+}
+
+void private_memcached_resume(const struct private_memcached *m)
+{
+	kill(m->pid, SIGCONT);
+}
+
 void private_memcached_kill(struct private_memcached *m)
 {
 	if (m->pid == 0)

@@ -19,6 +19,10 @@ void private_memcached_init(struct private_memcached *m);
 /* Starts it and waits for its socket. False when there is no memcached on this machine. It dies with the calling thread. */
 bool private_memcached_start(struct private_memcached *m);
 
+/* Stops it, and returns when it really stands still; lets it go on. */
+void private_memcached_pause(const struct private_memcached *m);
+void private_memcached_resume(const struct private_memcached *m);
+
 /* Sends it SIGKILL and waits for its end. It may be started again: empty, on the same socket. */
 void private_memcached_kill(struct private_memcached *m);
 
