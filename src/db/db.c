@@ -195,11 +195,12 @@ void db_conn_close(struct db_conn **cp)
 	if (!c)
 		return;
 	*cp = NULL;
+	/* In this order no statement is told to a server that forgets them all anyway, or no longer listens. */
+	c->db->driver->disconnect(c->link);
 	for (size_t i = 0; i < c->n_slots; i++)
 		if (c->cached[i].sql)
 			c->db->driver->finish(c->cached[i].stmt);
 	free(c->cached);
-	c->db->driver->disconnect(c->link);
 	free(c);
 }
 
@@ -276,10 +277,12 @@ static enum err renew_prepared(struct task *t, struct db_conn *c, const char *sq
 
 /* ---- running ---- */
 
-/* Whether a text only reads, so that running it twice does no harm. */
+/* Whether a text only reads, so that running it twice does no harm. In doubt it does not. */
 static bool is_read(const char *sql)
 {
-	return strncasecmp(sql, "SELECT", 6) == 0 || strncasecmp(sql, "WITH", 4) == 0;
+	if (strncasecmp(sql, "WITH", 4) == 0)
+		return !strcasestr(sql, "INSERT") && !strcasestr(sql, "UPDATE") && !strcasestr(sql, "DELETE");
+	return strncasecmp(sql, "SELECT", 6) == 0;
 }
 
 /*

@@ -15,6 +15,7 @@
 #include "db/db_mariadb_private.h"
 
 #define ROW_LOCK_WAIT_S 5
+#define TABLE_LOCK_WAIT_S 10 /* a schema change that waits lets nobody else at the table meanwhile */
 
 /* What the first connection learned of the server; read only afterwards. */
 struct profile {
@@ -147,6 +148,11 @@ static enum err learn(struct task *t, struct maria_link *l, const char *where, s
 	return ERR_OK;
 }
 
+static int smaller(int a, int b)
+{
+	return a < b ? a : b;
+}
+
 /*
  * Brings a session to what the statements rely on, in one statement: the server's own sql_mode, time zone, collation or autocommit change
  * nothing, and || and backslashes mean what they mean to SQLite. `all` adds what only some servers know. A statement that runs longer than we wait is stopped by the server a little before, so
@@ -162,7 +168,7 @@ static bool set_session(struct task *t, struct maria_link *l, const struct profi
 		 "SET NAMES utf8mb4 COLLATE utf8mb4_bin, SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,"
 		 "PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES', SESSION time_zone='+00:00', SESSION autocommit=1, SESSION %s='READ-COMMITTED', "
 		 "SESSION innodb_lock_wait_timeout=%d, SESSION lock_wait_timeout=%d",
-		 p->isolation_name, timeout_s < ROW_LOCK_WAIT_S ? timeout_s : ROW_LOCK_WAIT_S, timeout_s);
+		 p->isolation_name, smaller(timeout_s, ROW_LOCK_WAIT_S), smaller(timeout_s, TABLE_LOCK_WAIT_S));
 	if (all && p->has_statement_time)
 		buf_addf(&sql, ", SESSION max_statement_time=%.3f", timeout_ms * 0.9 / 1000);
 	if (all && p->has_snapshot_isolation)

@@ -46,6 +46,7 @@ struct db_driver {
 	void (*init)(struct db *db);
 	/* ERR_CONFIG (what an operator must mend; text for him in the fault's detail) or ERR_UNAVAILABLE. */
 	enum err (*connect)(struct task *t, struct db *db, int timeout_ms, void **link_r);
+	/* Statements that were prepared on it are finished after it. */
 	void (*disconnect)(void *link);
 	/* Whether an idle connection looks open, without asking the server. */
 	bool (*is_open)(void *link);

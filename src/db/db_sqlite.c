@@ -206,7 +206,7 @@ static enum err sqlite_connect(struct task *t, struct db *db, int timeout_ms, vo
 
 static void sqlite_disconnect(void *link)
 {
-	sqlite3_close(link);
+	sqlite3_close_v2(link); /* waits for the statements */
 }
 
 static bool sqlite_is_open(void *link)

@@ -48,7 +48,7 @@ static inline void fixture_dsn(char *out, size_t size, const char *schema, const
 }
 
 /* Runs one text on the test server, on a connection of its own. */
-static inline void fixture_admin(const char *fmt, ...)
+static inline void __attribute__((format(printf, 1, 2))) fixture_admin(const char *fmt, ...)
 {
 	struct arena *a = arena_open(0);
 	struct db_conf conf = { .dsn = fixture_mariadb(), .pool = 1, .connect_timeout_ms = 5000, .timeout_ms = 30000 };

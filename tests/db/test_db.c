@@ -738,3 +738,73 @@ Test(db, a_lax_server_is_refused_and_an_undurable_one_is_warned_of)
 	run_script("stop", dir, arena_printf(a, "&& rm -rf %s", dir));
 	arena_close(&a);
 }
+
+/* ---- TLS ---- */
+
+static void make_certificates(const char *dir)
+{
+	static const char *const commands[] = {
+		"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem",
+		"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=other -keyout o.key -out other.pem",
+		"openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout s.key -out s.csr",
+		"openssl x509 -req -in s.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out s.pem",
+	};
+
+	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+		char command[400];
+
+		snprintf(command, sizeof command, "cd %s && %s 2>/dev/null", dir, commands[i]);
+		cr_assert_eq(system(command), 0, "%s", command);
+	}
+}
+
+static enum err open_tls(struct task *t, const char *dsn, const char *dir, const char *ca, bool *is_reused_r)
+{
+	struct db_conf conf = { .dsn = dsn, .tls_ca = arena_printf(t->arena, "%s/%s", dir, ca), .pool = 2, .connect_timeout_ms = 2000,
+				.timeout_ms = 4000 };
+	struct db *db = NULL;
+	struct db_rows *rows;
+	int64_t connects = metric_get(METRIC_db_connects_total);
+	enum err e = db_open(t, &conf, &db);
+
+	for (int i = 0; !e && i < 3; i++)
+		e = db_query_once(t, db, STMT("SELECT VARIABLE_VALUE <> '' FROM information_schema.SESSION_STATUS "
+					      "WHERE VARIABLE_NAME = 'Ssl_cipher'"), NULL, 0, &rows);
+	if (!e)
+		cr_assert_eq(db_cell_int(rows, 0, 0), 1);
+	*is_reused_r = metric_get(METRIC_db_connects_total) == connects + 1;
+	db_close(&db);
+	return e;
+}
+
+Test(db, with_a_ca_only_a_server_that_it_vouches_for_is_spoken_to)
+{
+	char dir[] = "/tmp/parley-maria-XXXXXX", port[16];
+	struct arena *a = arena_open(0);
+	const char *dsn, *by_address, *by_socket;
+	bool is_reused;
+	struct task t;
+
+	if (!fixture_mariadb() || system("command -v openssl >/dev/null") != 0)
+		cr_skip_test("PARLEY_TEST_MARIADB is not set, or there is no openssl");
+	task_init(&t, a);
+	cr_assert(mkdtemp(dir));
+	make_certificates(dir);
+	snprintf(port, sizeof port, "%d", 20000 + (int)getpid() % 20000);
+	run_script("start", dir,
+		   arena_printf(a, "--skip-networking=0 --bind-address=127.0.0.1 --port=%s --ssl-cert=%s/s.pem --ssl-key=%s/s.key "
+				   "--ssl-ca=%s/ca.pem >/dev/null", port, dir, dir, dir));
+	set_globally(arena_printf(a, "%s/sock", dir), "GRANT ALL ON *.* TO p@'%' IDENTIFIED BY 'x'");
+	dsn = arena_printf(a, "mariadb://p:x@localhost:%s/parley", port);
+	by_address = arena_printf(a, "mariadb://p:x@127.0.0.1:%s/parley", port);
+	by_socket = fixture_mariadb();
+
+	cr_assert_eq(open_tls(&t, dsn, dir, "ca.pem", &is_reused), ERR_OK, "%s", t.fault.internal);
+	cr_assert(is_reused, "an idle connection with TLS looks open");
+	cr_assert_neq(open_tls(&t, dsn, dir, "other.pem", &is_reused), ERR_OK, "signed by somebody else");
+	cr_assert_neq(open_tls(&t, by_address, dir, "ca.pem", &is_reused), ERR_OK, "made out to another name");
+	cr_assert_neq(open_tls(&t, by_socket, dir, "ca.pem", &is_reused), ERR_OK, "a server without TLS");
+	cr_assert_neq(open_tls(&t, dsn, dir, "absent.pem", &is_reused), ERR_OK);
+	run_script("stop", dir, arena_printf(a, "&& rm -rf %s", dir));
+	arena_close(&a);
+}
