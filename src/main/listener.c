@@ -47,7 +47,7 @@ static void address_fill(struct sockaddr_un *sa, const char *path)
 {
 	memset(sa, 0, sizeof(*sa));
 	sa->sun_family = AF_UNIX;
-	strncpy(sa->sun_path, path, sizeof(sa->sun_path) - 1);
+	memcpy(sa->sun_path, path, strnlen(path, sizeof(sa->sun_path) - 1));
 }
 
 /* Whether somebody who has no lock, such as spawn-fcgi, listens there, or something is there that must not be replaced. */
