@@ -157,6 +157,7 @@ test("a refused message comes back into the field", async () => {
 	await page.waitForFunction(() => document.querySelector("parley-chat").shadowRoot.querySelector("textarea").value !== "");
 	assert.equal(await w.input.inputValue(), "this is !refuse");
 	assert.equal(await w.alert.textContent(), STRINGS.en.errorOther);
+	await w.host.locator(".empty").waitFor();
 	assert.equal(await w.bubbles.count(), 0);
 	assert.equal(await w.send.isEnabled(), true);
 });
@@ -273,6 +274,11 @@ test("two tabs that both send first share one session", async () => {
 	const tab = await openPage(browser, `${mock.url}/page.html`, { context: page.context() });
 	const two = new Widget(tab);
 	await two.input.waitFor();
+	for (const each of [page, tab])
+		await each.route("**/v1/chat/**", async (route) => {
+			await new Promise((resolve) => setTimeout(resolve, 400));
+			await route.continue();
+		});
 	await Promise.all([one.say("from one !slow a b c"), two.say("from two !slow a b c")]);
 	await Promise.all([one.answered(2), two.answered(2)]);
 	assert.equal(mock.sessions.size, 1);
