@@ -152,7 +152,10 @@ static const char *nearest_name(struct bytes name)
 	const char *nearest = NULL;
 	size_t least = name.n / 3 > 2 ? name.n / 3 + 1 : 3; /* from here on it is another word */
 	for (size_t i = 0; i < ROWS && name.n < NAME_MAX_SIZE; i++) {
-		size_t d = rows[i].kind == KIND_SECTION ? least : edit_distance(name, rows[i].name);
+		size_t n = strlen(rows[i].name), apart = n > name.n ? n - name.n : name.n - n;
+		if (rows[i].kind == KIND_SECTION || apart >= least)
+			continue;
+		size_t d = edit_distance(name, rows[i].name);
 		if (d < least) {
 			least = d;
 			nearest = rows[i].name;
