@@ -188,12 +188,27 @@ static bool put(struct line *l, const char *p, size_t n)
 	return true;
 }
 
+/* Bytes that stand for themselves and cannot begin a credential, at most `max` of them. */
+static size_t ordinary_run(const char *s, size_t max)
+{
+	size_t n = 0;
+	while (n < max && s[n] >= ' ' && s[n] < 0x7f && !strchr("\"\\spBb", s[n]))
+		n++;
+	return n;
+}
+
 static bool put_text(struct line *l, const char *s)
 {
 	size_t start = l->n + 1;
 	if (!put(l, "\"", 1))
 		return false;
 	for (size_t i = 0; s[i];) {
+		size_t run = ordinary_run(s + i, l->text_max - (l->n - start));
+		if (!put(l, s + i, run))
+			return false;
+		i += run;
+		if (!s[i])
+			break;
 		struct unit u = next_unit(s, i);
 		if (l->n - start + u.n > l->text_max)
 			return put(l, "...\"", 4);
