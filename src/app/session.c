@@ -294,6 +294,8 @@ enum err session_list(struct task *t, struct app *app, const struct ident *site,
 	bool is_backward = f->before.p != NULL, is_ascending = f->is_ascending != is_backward;
 	struct cursor from = { .at = is_ascending ? 0 : INT64_MAX };
 	memset(from.id.b, is_ascending ? 0 : 0xff, sizeof from.id.b);
+	if (f->after.p && is_backward)
+		return task_fail_field(t, "before", "conflict", "give either after or before, not both");
 	if (f->after.p && !cursor_parse(f->after, name, &from))
 		return task_fail_field(t, "after", "value", "is not a cursor of this list");
 	if (is_backward && !cursor_parse(f->before, name, &from))
