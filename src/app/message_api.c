@@ -118,9 +118,16 @@ static enum err read_one(struct call *c, const struct append_in *in, struct mess
 	return e ? e : read_message(c, &in->one, "", m_r);
 }
 
+/* Whether members of a single message were given: beside a batch they would be lost in silence. */
+static bool has_any(const struct message_in *m)
+{
+	return m->has_role || m->has_content || m->metadata.p || m->name.p || m->tool_calls.p || m->tool_call_id.p || m->audio_url.p || m->model.p ||
+	       m->client_id.p || m->has_tokens || m->has_latency;
+}
+
 static enum err read_batch(struct call *c, const struct append_in *in, struct message_new *items_r)
 {
-	if (in->one.has_role || in->one.has_content)
+	if (has_any(&in->one))
 		return task_fail_field(c->task, "messages", "conflict", "give either one message or messages, not both");
 	if ((int64_t)in->messages.n > c->app->conf->max_batch)
 		return task_fail_field(c->task, "messages", "range", "must have at most %lld elements", (long long)c->app->conf->max_batch);
