@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "net/fetch.h"
 
 #define RUN_DATABASE "PARLEY_TEST_RUN_DATABASE" /* set by the hook below for the processes of the tests */
 
@@ -149,6 +150,7 @@ static void open_app(struct api *h, unsigned flags, void (*tune)(struct conf *c)
 	h->conf.cache_timeout = 2000; /* a busy machine is no outage here */
 	if (tune)
 		tune(&h->conf);
+	fetch_cleanup(); /* an application starts it once in a process; here there may be several */
 	cr_assert_eq(app_open(&h->task, &h->conf, NULL, false, &h->app), ERR_OK, "%s / %s", h->task.fault.detail, h->task.fault.internal);
 }
 
