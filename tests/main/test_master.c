@@ -141,13 +141,18 @@ static int serve(struct task *t, const struct conf *conf)
 
 static pid_t fork_program(int (*program)(struct task *t, const struct conf *conf))
 {
+	sigset_t all, before;
 	pid_t pid;
 
+	/* A signal sent before the program has looked after them waits for it. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
 	fflush(NULL);
 	pid = fork();
-	cr_assert_geq(pid, 0);
 	if (pid == 0)
 		become(program);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	cr_assert_geq(pid, 0);
 	return pid;
 }
 
