@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * db: what both back ends share: opening, the statement cache of a connection, transactions, and the retries. A transaction that met any
- * error but a duplicate key is doomed: nothing more runs in it, so that no statement commits by itself after the server undid the rest.
+ * db: what both back ends share: opening, the statement cache of a connection, transactions, and the retries. A transaction that
+ * met any error but a duplicate key is doomed: nothing more runs in it, so that no statement commits by itself after the server
+ * undid the rest.
  */
 #include "db/db.h"
 
@@ -453,8 +454,8 @@ void db_backoff(int attempt)
 }
 
 /*
- * Whether the work that failed with e may be run again; sleeps first. A lost connection is tried again once, a collision as often as the
- * settings say; neither once the time for an answer is used up. *e_r becomes what the caller returns if not.
+ * Whether the work that failed may be run again; sleeps first. A lost connection is tried again once, a collision as often as
+ * the settings say; neither once the time for an answer is used up. If not, *e_r is what the caller returns.
  */
 static bool retry_again(struct task *t, const struct db *db, struct retry *r, bool was_lost, enum err *e_r)
 {

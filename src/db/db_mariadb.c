@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * db_mariadb: the back end for MariaDB and Galera, over Connector/C: statements, answers, and what each of its errors means. A statement
- * costs one round trip once its connection has prepared it.
+ * db_mariadb: the back end for MariaDB and Galera, over Connector/C: statements, answers, and what each of its errors means. A
+ * statement costs one round trip once its connection has prepared it.
  */
 #include <assert.h>
 #include <stdlib.h>

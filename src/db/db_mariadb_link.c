@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * db_mariadb_link: a connection to MariaDB and the state of its session. Every timeout is set, nothing reconnects by itself, and a session
- * is brought to the same state whatever the server's own settings are.
+ * db_mariadb_link: a connection to MariaDB and the state of its session. Every timeout is set, nothing reconnects by itself, and
+ * a session is brought to the same state whatever the server's own settings are.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -154,9 +154,9 @@ static int smaller(int a, int b)
 }
 
 /*
- * Brings a session to what the statements rely on, in one statement: the server's own sql_mode, time zone, collation or autocommit change
- * nothing, and || and backslashes mean what they mean to SQLite. `all` adds what only some servers know. A statement that runs longer than we wait is stopped by the server a little before, so
- * that its outcome is known.
+ * Brings a session to what the statements rely on, in one statement: the server's own sql_mode, time zone, collation or
+ * autocommit change nothing, and || and backslashes mean what they mean to SQLite. `all` adds what only some servers know. A
+ * statement that runs longer than we wait is stopped by the server a little before, so that its outcome is known.
  */
 static bool set_session(struct task *t, struct maria_link *l, const struct profile *p, int timeout_ms, bool all)
 {

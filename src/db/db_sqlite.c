@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * db_sqlite: the back end for one SQLite file, shared by the threads and processes of one machine: a write-ahead log, so that readers and
- * the one writer do not wait for each other, synced at each commit.
+ * db_sqlite: the back end for one SQLite file, shared by the threads and processes of one machine: a write-ahead log, so that
+ * readers and the one writer do not wait for each other, synced at each commit. A database in memory has no such log: there a
+ * reader waits for the writer, and a thread that reads over a second connection inside its own transaction waits in vain.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -136,6 +136,16 @@ static void discard(struct db *db, struct db_conn *c)
 	forget(db, n);
 }
 
+/* With the lock, which it gives up: refuses a caller, who may come again after so many seconds. */
+static enum err refuse(struct task *t, struct db *db, enum err code, int retry_after_s, const char *why)
+{
+	enum err e = task_fail_internal(t, code, "%s", why);
+
+	t->fault.retry_after_s = retry_after_s;
+	pthread_mutex_unlock(&db->lock);
+	return e;
+}
+
 enum err db_take(struct task *t, struct db *db, struct db_conn **c_r)
 {
 	int64_t deadline_ms = 0;
@@ -156,27 +166,16 @@ enum err db_take(struct task *t, struct db *db, struct db_conn **c_r)
 			discard(db, c);
 			continue;
 		}
-		if (is_refused(db)) {
-			enum err e = task_fail_internal(t, ERR_UNAVAILABLE, "not tried again yet: %s", db->down_text);
-
-			t->fault.retry_after_s = 2;
-			pthread_mutex_unlock(&db->lock);
-			return e;
-		}
+		if (is_refused(db))
+			return refuse(t, db, ERR_UNAVAILABLE, 2, db->down_text);
 		if (db->n_open < db->conf.pool)
 			return connect_new(t, db, c_r);
 		if (!deadline_ms) {
 			deadline_ms = stamp_mono_ms() + db->conf.timeout_ms;
 			metric_add(METRIC_db_pool_waits_total, 1);
 		}
-		if (!wait_until(db, deadline_ms) && !db->idle) {
-			enum err e = task_fail_internal(t, ERR_BUSY, "no free database connection within %d ms (all %d are in use)",
-							db->conf.timeout_ms, db->conf.pool);
-
-			t->fault.retry_after_s = 1;
-			pthread_mutex_unlock(&db->lock);
-			return e;
-		}
+		if (!wait_until(db, deadline_ms) && !db->idle)
+			return refuse(t, db, ERR_BUSY, 1, "all database connections of the pool stayed in use");
 	}
 }
 
