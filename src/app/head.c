@@ -252,7 +252,10 @@ enum err head_load(struct task *t, struct app *app, const struct ident *site, co
 	}
 	h_r->site = *site;
 	h_r->session = *session;
-	return read_rows(t, app, NULL, h_r);
+	enum err e = read_rows(t, app, NULL, h_r);
+	if (e) /* nothing to leave in the cache */
+		h_r->found = CACHE_SKIP;
+	return e;
 }
 
 void head_settle(struct task *t, struct app *app, struct head *h)

@@ -177,6 +177,25 @@ Test(session, is_found_at_once_after_it_was_looked_for_in_vain)
 	api_close(&h);
 }
 
+/* What is not there is not there either when it is asked for again, and nothing of it is left in the cache. */
+Test(session, is_absent_every_time)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	struct answer deleted = api_delete(h, h->sk, "/v1/sessions/%s", id);
+	must_be(deleted, 204);
+	const char *const ids[] = { id, "ses_0123456789abcdefghjkmnpqrs", "an-own-id", "web_ann_x_20260101_000000_01234567" };
+	for (size_t i = 0; i < COUNT(ids); i++)
+		for (int k = 0; k < 3; k++) {
+			struct answer a = api_get(h, h->sk, "/v1/sessions/%s", ids[i]), m = api_get(h, h->sk, "/v1/sessions/%s/messages", ids[i]);
+			assert_code(a, 404, "not_found");
+			assert_code(m, 404, "not_found");
+			struct answer w = api_post(h, h->sk, "{\"role\":\"user\",\"content\":\"x\"}", "/v1/sessions/%s/messages", ids[i]);
+			assert_code(w, 404, "not_found");
+		}
+	api_close(&h);
+}
+
 Test(session, names_an_agent_that_is_not_there)
 {
 	struct api *h = api_open();
