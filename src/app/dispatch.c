@@ -79,6 +79,23 @@ void dispatch_format_problem(const struct task *t, enum err e, const char *extra
 	buf_add_char(out, '}');
 }
 
+int dispatch_retry_after(const struct task *t, enum err e)
+{
+	if (t->fault.retry_after_s > 0)
+		return t->fault.retry_after_s;
+	switch (e) {
+	case ERR_TURN_RUNNING:
+	case ERR_REQUEST_RUNNING:
+	case ERR_BUSY:
+		return 1;
+	case ERR_UNAVAILABLE:
+	case ERR_COMMIT_UNKNOWN:
+		return 2;
+	default:
+		return 0;
+	}
+}
+
 static void reply_problem(struct call *c, enum err e)
 {
 	struct http_response *rs = c->rs;
@@ -87,8 +104,9 @@ static void reply_problem(struct call *c, enum err e)
 	buf_clear(&rs->body);
 	rs->status = err_status(e);
 	rs->content_type = "application/problem+json";
-	if (c->task->fault.retry_after_s > 0)
-		http_header(rs, "Retry-After", "%d", c->task->fault.retry_after_s);
+	int retry_after_s = dispatch_retry_after(c->task, e);
+	if (retry_after_s > 0)
+		http_header(rs, "Retry-After", "%d", retry_after_s);
 	if (e == ERR_UNAUTHENTICATED || e == ERR_TOKEN_EXPIRED)
 		http_header(rs, "WWW-Authenticate", "Bearer realm=\"parley\"");
 	dispatch_format_problem(c->task, e, c->problem_extra, &rs->body);
@@ -181,10 +199,8 @@ static enum err parse_query(struct call *c)
 /* Answers from what is stored under the key. The session it touched may be in the cache in an older state: drop that first. */
 static enum err replay(struct call *c, const struct idem_record *rec)
 {
-	if (rec->status == IDEM_RUNNING) {
-		c->task->fault.retry_after_s = 1;
+	if (rec->status == IDEM_RUNNING)
 		return task_fail(c->task, ERR_REQUEST_RUNNING, "a request with this Idempotency-Key is running");
-	}
 	if (!ident_is_zero(&rec->session)) {
 		head_changed(c->task, c->app, &c->who.site, &rec->session);
 		struct head h;

@@ -14,6 +14,9 @@ void dispatch(struct app *app, struct task *t, const struct http_request *rq, st
 /* Writes a fault as an RFC 9457 problem; `extra` are further members, joined by commas, or NULL. */
 void dispatch_format_problem(const struct task *t, enum err e, const char *extra, struct buf *out);
 
+/* Seconds after which the request is worth trying again: what the fault says, or what goes with the error; 0 when that makes no sense. */
+int dispatch_retry_after(const struct task *t, enum err e);
+
 /* Ends a call with `status` and what was written to c->rs->body, adding a session token where the route gives one. */
 void dispatch_reply(struct call *c, int status);
 

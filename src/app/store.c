@@ -39,10 +39,8 @@ enum err store_open(struct task *t, struct app *app, struct db **db_r)
 	*db_r = atomic_load_explicit(&app->db, memory_order_acquire);
 	if (*db_r)
 		return ERR_OK;
-	if (stamp_mono_ms() < atomic_load(&app->db_retry_at)) {
-		t->fault.retry_after_s = 2;
+	if (stamp_mono_ms() < atomic_load(&app->db_retry_at))
 		return task_fail_internal(t, ERR_UNAVAILABLE, "the database could not be opened a moment ago");
-	}
 	pthread_mutex_lock(&app->db_lock);
 	enum err e = ERR_OK;
 	struct db *db = atomic_load(&app->db);
@@ -57,14 +55,12 @@ enum err store_open(struct task *t, struct app *app, struct db **db_r)
 	return e;
 }
 
-/* Keeps account of whether the database is there, and tells the client when to come back. */
-static enum err note(struct task *t, struct app *app, enum err e)
+/* Keeps account of whether the database is there. */
+static enum err note(struct app *app, enum err e)
 {
 	bool is_down = e == ERR_UNAVAILABLE;
 	if (is_down != atomic_load_explicit(&app->db_is_down, memory_order_relaxed))
 		atomic_store(&app->db_is_down, is_down);
-	if ((is_down || e == ERR_BUSY || e == ERR_COMMIT_UNKNOWN) && t->fault.retry_after_s == 0)
-		t->fault.retry_after_s = 2;
 	return e;
 }
 
@@ -72,7 +68,7 @@ enum err store_run(struct task *t, struct app *app, const struct db_stmt *s, con
 {
 	struct db *db;
 	enum err e = store_open(t, app, &db);
-	return note(t, app, e ? e : db_run_once(t, db, s, args, n_args, changed_r));
+	return note(app, e ? e : db_run_once(t, db, s, args, n_args, changed_r));
 }
 
 enum err store_query(struct task *t, struct app *app, const struct db_stmt *s, const struct db_arg *args, size_t n_args,
@@ -80,14 +76,14 @@ enum err store_query(struct task *t, struct app *app, const struct db_stmt *s, c
 {
 	struct db *db;
 	enum err e = store_open(t, app, &db);
-	return note(t, app, e ? e : db_query_once(t, db, s, args, n_args, rows_r));
+	return note(app, e ? e : db_query_once(t, db, s, args, n_args, rows_r));
 }
 
 enum err store_transact(struct task *t, struct app *app, enum err (*fn)(struct task *t, struct db_conn *c, void *arg), void *arg)
 {
 	struct db *db;
 	enum err e = store_open(t, app, &db);
-	return note(t, app, e ? e : db_transact(t, db, fn, arg));
+	return note(app, e ? e : db_transact(t, db, fn, arg));
 }
 
 bool store_is_down(const struct app *app)

@@ -107,10 +107,8 @@ static enum err take_lease(struct task *t, struct db_conn *c, const struct turn 
 		e = db_run(t, c, &stmts[LEASE_INSERT], DB_ARGS(db_ident(&u->conversation), db_ident(&u->site), db_ident(&u->id), db_int(until)), NULL);
 		return e == ERR_DUPLICATE ? task_fail_internal(t, ERR_RETRY, "the lease was taken meanwhile") : e;
 	}
-	if (db_cell_int(r, 0, 1) >= stamp_now()) {
-		t->fault.retry_after_s = 1;
+	if (db_cell_int(r, 0, 1) >= stamp_now())
 		return task_fail(t, ERR_TURN_RUNNING, "another turn is running in this conversation");
-	}
 	struct turn old;
 	struct ident old_id;
 	int64_t unused;

@@ -126,8 +126,9 @@ static void send_error(struct serve *s, enum err e)
 	buf_member_int(&b, "status", err_status(e));
 	buf_member_str(&b, "detail", f->detail ? f->detail : err_title(e));
 	add_names(s, &b);
-	if (f->retry_after_s)
-		buf_member_int(&b, "retry_after", f->retry_after_s);
+	int retry_after_s = dispatch_retry_after(s->c->task, e);
+	if (retry_after_s > 0)
+		buf_member_int(&b, "retry_after", retry_after_s);
 	buf_add_char(&b, '}');
 	send_event(s, "error", buf_bytes(&b));
 }
@@ -241,10 +242,8 @@ static enum err look_up_key(struct serve *s, struct head *h, bool *is_answered_r
 		e = head_load(c->task, c->app, &c->who.site, &rec.session, &own);
 		if (!e)
 			e = turn_get(c->task, c->app, &own, &rec.turn, &turn);
-		if (!e && turn.status == TURN_RUNNING) {
-			c->task->fault.retry_after_s = 1;
+		if (!e && turn.status == TURN_RUNNING)
 			return task_fail(c->task, ERR_REQUEST_RUNNING, "the turn of this Idempotency-Key is running");
-		}
 		if (!e)
 			e = idem_begin(c, &rec);
 		if (e)

@@ -21,7 +21,6 @@ enum err turn_enter(struct task *t, struct app *app)
 	}
 	atomic_fetch_sub(&app->turns_running, 1);
 	metric_add(METRIC_turns_refused_total, 1);
-	t->fault.retry_after_s = 1;
 	return task_fail(t, ERR_BUSY, "as many turns run as may; try again in a moment");
 }
 
