@@ -132,6 +132,15 @@ int worker_main(struct task *t, const struct conf *conf, const struct worker_sta
 	return EXIT_OK;
 }
 
+/* As worker_shared_open, for a process that no master started: with a cache it must share what the others know of it. */
+static enum err shared_open_alone(struct task *t, const struct conf *conf, void **app_shared_r)
+{
+	if (*conf->cache && !*conf->shared_file)
+		return task_fail(t, ERR_CONFIG, "shared_file: is needed with a cache where no master starts the workers; "
+						"without it one process could not tell the others what it failed to remove from the cache");
+	return worker_shared_open(t, conf, app_shared_r);
+}
+
 int worker_alone(struct task *t, const struct conf *conf)
 {
 	struct worker_start start = { .listen_fd = STDIN_FILENO, .ready_fd = -1 };
@@ -145,7 +154,7 @@ int worker_alone(struct task *t, const struct conf *conf)
 		log_error(t, "worker_not_started", { "detail", "descriptor 0 must be a listening Unix socket; `parley serve` makes one", 0 });
 		return EXIT_USAGE;
 	}
-	e = worker_shared_open(t, conf, &start.app_shared);
+	e = shared_open_alone(t, conf, &start.app_shared);
 	if (e != ERR_OK)
 		return worker_report(t, e, "worker_not_started");
 	return worker_main(t, conf, &start);
@@ -161,7 +170,7 @@ int worker_cgi(struct task *t, const struct conf *conf)
 	secret_init();
 	e = worker_log_open(t, conf);
 	if (e == ERR_OK)
-		e = worker_shared_open(t, conf, &shared);
+		e = shared_open_alone(t, conf, &shared);
 	if (e == ERR_OK)
 		e = app_open(t, conf, shared, true, &app);
 	if (e != ERR_OK) {
