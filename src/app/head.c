@@ -341,10 +341,9 @@ void head_appended(struct task *t, struct app *app, struct head *h, int64_t firs
 	h->last_seq = first_seq + (int64_t)n - 1;
 	if (at > h->last_at)
 		h->last_at = at;
-	if (h->found == CACHE_HIT && is_next && fits)
+	/* A writer's lease is no reader's: when it was lost, whoever filled meanwhile did not see this change, so what it left must go. */
+	if ((h->found == CACHE_HIT || h->found == CACHE_LEASED) && is_next && fits)
 		cache_replace(t, app->cache, &h->key, &h->entry, encode(t->arena, h));
-	else if (h->found == CACHE_LEASED && is_next && fits)
-		cache_fill(t, app->cache, &h->key, &h->entry, encode(t->arena, h));
 	else
 		cache_drop(t, app->cache, &h->key);
 	h->found = CACHE_SKIP; /* the copy that was found is used up */
