@@ -18,6 +18,8 @@ every server, which keep all they have in ./var/. Ctrl-C stops them; the next st
   --stop       stop what runs in the background
   --var DIR    another directory than ./var
   --binary F   a parley that is already built
+
+Lines of var/extra.conf are added to parley's settings (see conf/parley.conf).
 END
 }
 
@@ -199,8 +201,9 @@ start_mariadb()
 {
 	if ! test -d "$data/mysql/mysql"; then
 		echo "Making a MariaDB"
-		mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$data/mysql" --auth-root-authentication-method=normal \
-			--skip-test-db >"$log/mariadb.log" 2>&1 || abandon mariadb "mariadb-install-db failed"
+		# From inside, since this program splits a path at its spaces.
+		(cd "$data" && mariadb-install-db --no-defaults --user="$(id -un)" --datadir=./mysql --auth-root-authentication-method=normal \
+			--skip-test-db) >"$log/mariadb.log" 2>&1 || abandon mariadb "mariadb-install-db failed"
 	fi
 	test -e "$data/password" || random_password >"$data/password"
 	start mariadb mariadbd --no-defaults --user="$(id -un)" --datadir="$data/mysql" --socket="$run/mariadb.sock" \

@@ -2,7 +2,8 @@
 # seed.sh: sourced; the sessions that are read and written, made through the API, and many more made in the database.
 # shellcheck shell=sh disable=SC2154
 
-sessions=16
+# More sessions than clients, so that two that append at once seldom meet in one conversation.
+sessions=512
 small_sessions=100
 base=http://127.0.0.1:$port
 content="Could you find us a table for two near the window, at about eight?"
@@ -21,12 +22,27 @@ batch()
 	awk -v n="$1" -v m="$message" 'BEGIN { printf "{\"messages\":["; for (i = 0; i < n; i++) printf "%s%s", i ? "," : "", m; print "]}" }'
 }
 
-# seed_session KEY ID MESSAGES: a session with that many messages (0..100), and its cache entry warm.
-seed_session()
+# seed_sessions KEY FORMAT N MESSAGES: N sessions with that many messages (0..100) each, and their cache entries warm; one connection.
+seed_sessions()
 {
-	call "$1" POST /v1/sessions "{\"agent\":\"echo\",\"id\":\"$2\"}" >/dev/null
-	test "$3" = 0 || call "$1" POST "/v1/sessions/$2/messages" "$(batch "$3")" >/dev/null
-	call "$1" GET "/v1/sessions/$2?messages=20" >/dev/null
+	batch "$4" >"$dir/batch.json"
+	awk -v base="$base" -v key="$1" -v format="$2" -v n="$3" -v messages="$4" -v batch="$dir/batch.json" '
+		function call(method, path, data) {
+			printf "%surl = \"%s%s\"\nheader = \"Authorization: Bearer %s\"\noutput = /dev/null\n", sep, base, path, key
+			if (method == "POST")
+				printf "header = \"Content-Type: application/json\"\ndata = \"%s\"\n", data
+			sep = "next\n"
+		}
+		BEGIN {
+			for (i = 1; i <= n; i++) {
+				id = sprintf(format, i)
+				call("POST", "/v1/sessions", "{\\\"agent\\\":\\\"echo\\\",\\\"id\\\":\\\"" id "\\\"}")
+				if (messages > 0)
+					call("POST", "/v1/sessions/" id "/messages", "@" batch)
+				call("GET", "/v1/sessions/" id "?messages=20")
+			}
+		}' >"$dir/seed.curl"
+	curl -sS --fail-early -f -K "$dir/seed.curl" || { echo "bench: sessions could not be made" >&2; exit 1; }
 }
 
 # numbered FORMAT N: the format with 1..N in it, one a line.
@@ -38,19 +54,18 @@ numbered()
 echo /null >"$dir/null.paths"
 echo /null_memcached >"$dir/null_memcached.paths"
 numbered '/php?%d' $sessions >"$dir/php.paths"
-i=0
-while test $i -lt 20; do
-	for id in $(numbered %d $sessions); do
-		printf 'next\nurl = "%s/php?%s"\nrequest = POST\ndata-raw = "%s"\noutput = /dev/null\n' "$base" "$id" \
-			"$(printf %s "$message" | sed 's/"/\\"/g')"
-	done
-	i=$((i + 1))
-done | sed 1d | curl -fsS -K - || { echo "bench: the PHP script fails" >&2; exit 1; }
+awk -v base="$base" -v n=$sessions -v file="$dir/message.json" 'BEGIN {
+	for (round = 0; round < 20; round++)
+		for (i = 1; i <= n; i++)
+			printf "%surl = \"%s/php?%d\"\ndata = \"@%s\"\noutput = /dev/null\n", (round + i > 1 ? "next\n" : ""), base, i, file
+	}' >"$dir/seed.curl"
+printf %s "$message" >"$dir/message.json"
+curl -sS --fail-early -f -K "$dir/seed.curl" || { echo "bench: the PHP script fails" >&2; exit 1; }
 
 if test "$with_parley" = yes; then
 	bench_await parley curl -fsS "$base/readyz"
 	key=$(cat "$dir/bench.key")
-	for id in $(numbered bench-%d $sessions); do seed_session "$key" "$id" 20; done
+	seed_sessions "$key" bench-%d $sessions 20
 	numbered '/v1/sessions/bench-%d?messages=20' $sessions >"$dir/parley.paths"
 	numbered '/v1/sessions/bench-%d/messages' $sessions >"$dir/parley.append.paths"
 	cp "$dir/php.paths" "$dir/php.append.paths"
@@ -66,14 +81,12 @@ seed_growth()
 {
 	small=$(cat "$dir/bench-small.key")
 	large=$(cat "$dir/bench-large.key")
-	for id in $(numbered few-%d $small_sessions); do seed_session "$key" "$id" 10; done
-	seed_session "$key" many 1
-	for id in $(numbered s-%d 10); do
-		seed_session "$small" "$id" 0
-		seed_session "$large" "$id" 0
-	done
+	seed_sessions "$key" few-%d $small_sessions 10
+	seed_sessions "$key" many 1 1
+	seed_sessions "$small" s-%d 10 0
+	seed_sessions "$large" s-%d 10 0
 	# Generated from rows that parley wrote itself. Ids grow with time, as UUIDv7 does.
-	sql parley <<-END || exit 1
+	sql parley <<-END >/dev/null || exit 1
 		INSERT INTO messages (conversation, seq, id, site, role, content, metadata, extra, turn, created_at)
 		SELECT m.conversation, n.seq + 1, UNHEX(CONCAT(LEFT(HEX(m.id), 16), LPAD(HEX(n.seq), 16, '0'))), m.site, m.role, m.content,
 			m.metadata, m.extra, m.turn, m.created_at + n.seq

@@ -11,7 +11,7 @@ sample()
 	echo "$dir/site.conf"
 }
 
-# Apache's workers run as another user when this is root; Debian keeps parents of the tree closed to it at times.
+# Whether Apache's user reaches the program: the tree may be in a closed home.
 can_www_data_run()
 {
 	test "$(id -u)" != 0 || runuser -u www-data -- test -x "$PARLEY" 2>/dev/null
@@ -25,11 +25,6 @@ serve
 serve_nginx
 checks node "$here/front.mjs" nginx
 halt nginx
-sample apache-proxy-fcgi.conf >/dev/null
-serve_apache "$dir/site.conf"
-chmod 666 "$dir/parley.sock"
-checks node "$here/front.mjs" mod_proxy_fcgi
-halt apache
 halt parley
 
 # spawn-fcgi makes the socket, the program finds it as descriptor 0.
@@ -41,9 +36,20 @@ checks node "$here/front.mjs" spawn-fcgi
 halt nginx
 halt spawn
 
+# Apache's processes run as another user when this is root, and from here on everything in the directory is theirs.
+rm -f "$dir/parley.sock"
+serve
+sample apache-proxy-fcgi.conf >/dev/null
+serve_apache "$dir/site.conf"
+chmod 666 "$dir/parley.sock"
+checks node "$here/front.mjs" mod_proxy_fcgi
+halt apache
+halt parley
+
 if ! can_www_data_run; then
 	cp "$PARLEY" "$dir/parley"
 	PARLEY=$dir/parley
+	chmod 755 "$dir/parley"
 fi
 sample apache-fcgid.conf >/dev/null
 serve_apache "$dir/site.conf"

@@ -35,15 +35,21 @@ check "a session is made" answers 201 POST /v1/sessions '{"agent":"echo","id":"k
 check "a message is stored" answers 201 POST /v1/sessions/kept/messages '{"role":"user","content":"before"}'
 check "it is read" answers 200 GET "$read_path"
 check "and again, from the cache" answers 200 GET "$read_path"
+# Every worker has seen the key.
+for _ in $(seq 60); do
+	curl -sS -o /dev/null "$URL$read_path" -H "Authorization: Bearer $SK" &
+done
+sleep 1
 
 kill -9 "$(cat "$dir/mariadb/pid")"
 sleep 3
-check "without the database a write gets 503" answers 503 POST /v1/sessions/kept/messages '{"role":"user","content":"during"}'
-check "with Retry-After" has '^retry-after: [1-9]'
-check "as a problem that says so" has '"code": *"unavailable"'
-check "a cached read goes on" answers 200 GET "$read_path"
+check "without the database a cached read goes on" answers 200 GET "$read_path"
 check "and is marked" has '^x-parley-stale'
 check "with the message" has '"before"'
+check "a write gets 503" answers 503 POST /v1/sessions/kept/messages '{"role":"user","content":"during"}'
+check "with Retry-After" has '^retry-after: [1-9]'
+check "as a problem that says so" has '"code": *"unavailable"'
+check "a cached read goes on behind it" answers 200 GET "$read_path"
 check "what is not cached gets 503" answers 503 GET '/v1/sessions/other'
 check "health goes on" answers 200 GET /healthz
 check "readiness says no" answers 503 GET /readyz

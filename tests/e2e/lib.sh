@@ -38,7 +38,7 @@ check()
 		ok "$_what"
 	else
 		not_ok "$_what"
-		sed 's/^/# /' "$dir/check.out"
+		awk '{ print "# " $0 }' "$dir/check.out"
 		return 1
 	fi
 }
@@ -55,7 +55,7 @@ give_up()
 	not_ok "$*"
 	for _log in "$dir"/log/*; do
 		echo "# $_log"
-		tail -n 15 "$_log" | sed 's/^/#   /'
+		tail -n 10 "$_log" | cut -c 1-300 | sed 's/^/#   /'
 	done
 	exit 1
 }
@@ -131,15 +131,17 @@ with_memcached()
 	cache=$(sh "$root/tests/support/memcached.sh" start "$dir/memcached") || give_up "memcached starts"
 }
 
-# write_settings [LINE]...: parley.conf, with more lines behind.
+# write_settings ["NAME = VALUE"]...: parley.conf; those given replace the ones below.
 write_settings()
 {
 	test -s "$dir/secret" || (umask 077; "$PARLEY" secret >"$dir/secret")
 	{
-		printf '%s\n' "database = $database" "cache = $cache" "listen = unix:$dir/parley.sock" "secret_file = $dir/secret" \
-			"provider_key_dir = $dir/keys" "pid_file = $dir/parley.pid" "workers = 2" "threads = 8" "turn_threads = 6"
-		test -z "${stub_port:-}" || echo "provider_allow_hosts = 127.0.0.1:$stub_port"
-		for _line in "$@"; do echo "$_line"; done
+		printf '%s\n' "$@"
+		for _line in "database = $database" "cache = $cache" "listen = unix:$dir/parley.sock" "secret_file = $dir/secret" \
+			"provider_key_dir = $dir/keys" "workers = 2" "threads = 8" "turn_threads = 6" \
+			${stub_port:+"provider_allow_hosts = 127.0.0.1:$stub_port"}; do
+			printf '%s\n' "$@" | grep -q "^${_line%% *} =" || printf '%s\n' "$_line"
+		done
 	} >"$dir/parley.conf"
 	chmod 600 "$dir/parley.conf"
 }
@@ -222,17 +224,17 @@ serve_apache()
 		echo "Mutex file:$dir default"
 		echo "User $me"
 		echo "Group $(id -gn)"
-		for _module in mpm_event authz_core authz_host mime alias headers dir cgid fcgid proxy proxy_fcgi; do
+		for _module in mpm_event authz_core authz_host mime alias headers dir env cgid fcgid proxy proxy_fcgi; do
 			echo "LoadModule ${_module}_module /usr/lib/apache2/modules/mod_$_module.so"
 		done
 		echo "ScriptSock $dir/cgid.sock"
 		echo "FcgidIPCDir $dir/fcgid"
 		echo "FcgidProcessTableFile $dir/fcgid/table"
 		echo "TypesConfig /etc/mime.types"
-		echo "DocumentRoot $root/htdocs"
+		echo "DocumentRoot $dir/www"
 		echo "Include $1"
 	} >"$dir/apache.conf"
-	mkdir -p "$dir/fcgid"
+	mkdir -p "$dir/fcgid" "$dir/www"
 	# Debian's Apache refuses to run its children as root, so run them as the nobody of the machine there.
 	if test "$(id -u)" = 0; then
 		sed -i -e 's/^User .*/User www-data/' -e 's/^Group .*/Group www-data/' "$dir/apache.conf"
