@@ -102,6 +102,7 @@ static enum err api_agent_list(struct call *c)
 
 static enum err reply_agent(struct call *c, const struct agent *a)
 {
+	dispatch_add_etag(c, a->version);
 	agent_render(&c->rs->body, a);
 	dispatch_reply(c, 200);
 	return ERR_OK;
@@ -118,7 +119,12 @@ static enum err api_agent_update(struct call *c)
 {
 	struct agent a, next;
 	struct agent_change in = change_of(c);
-	enum err e = agent_find(c->task, c->app, &c->who.site, c->params[0], &a);
+	int64_t version;
+	enum err e = dispatch_read_if_match(c, &version);
+	if (!e)
+		e = agent_find(c->task, c->app, &c->who.site, c->params[0], &a);
+	if (!e && version && version != a.version)
+		e = task_fail(c->task, ERR_PRECONDITION, "the agent has changed since it was read");
 	if (!e)
 		e = agent_update(c->task, c->app, &a, &in, &next);
 	return e ? e : reply_agent(c, &next);
@@ -139,7 +145,7 @@ static const struct api_route routes[] = {
 	{ HTTP_POST, "/v1/agents", SCOPE_SITE, api_agent_create, &create_table, NULL, 0, "Create an agent" },
 	{ HTTP_GET, "/v1/agents", SCOPE_SITE, api_agent_list, NULL, &list_table, 0, "List the site's agents by name" },
 	{ HTTP_GET, "/v1/agents/{a}", SCOPE_SITE, api_agent_get, NULL, NULL, 0, "Get an agent by name or id" },
-	{ HTTP_PATCH, "/v1/agents/{a}", SCOPE_SITE, api_agent_update, &update_table, NULL, 0, "Change an agent; its version grows" },
+	{ HTTP_PATCH, "/v1/agents/{a}", SCOPE_SITE, api_agent_update, &update_table, NULL, 0, "Change an agent; If-Match guards against a stale writer" },
 	{ HTTP_DELETE, "/v1/agents/{a}", SCOPE_SITE, api_agent_delete, NULL, NULL, 0, "Delete an agent; its sessions stay and can be read" },
 };
 

@@ -122,6 +122,26 @@ void dispatch_add_token(struct call *c, struct buf *b, const struct ident *sessi
 	buf_member_time(b, "token_expires_at", tk.expires_at);
 }
 
+void dispatch_add_etag(struct call *c, int64_t version)
+{
+	http_header(c->rs, "ETag", "\"%lld\"", (long long)version);
+}
+
+enum err dispatch_read_if_match(struct call *c, int64_t *version_r)
+{
+	struct bytes m = c->rq->if_match;
+	*version_r = 0;
+	if (!m.p || bytes_equal(m, BYTES("*")))
+		return ERR_OK;
+	int64_t v = 0;
+	for (size_t i = 1; m.n > 2 && m.n < 20 && i < m.n - 1; i++)
+		v = m.p[i] >= '0' && m.p[i] <= '9' && v >= 0 ? v * 10 + (m.p[i] - '0') : -1;
+	if (v <= 0 || m.p[0] != '"' || m.p[m.n - 1] != '"')
+		return task_fail(c->task, ERR_PRECONDITION, "the If-Match header is not a version of this");
+	*version_r = v;
+	return ERR_OK;
+}
+
 void dispatch_reply(struct call *c, int status)
 {
 	struct buf *b = &c->rs->body;

@@ -20,6 +20,12 @@ int dispatch_retry_after(const struct task *t, enum err e);
 /* Ends a call with `status` and what was written to c->rs->body, adding a session token where the route gives one. */
 void dispatch_reply(struct call *c, int status);
 
+/* Gives a version as the ETag. */
+void dispatch_add_etag(struct call *c, int64_t version);
+
+/* The version of an If-Match header: 0 for none or *; ERR_PRECONDITION for one that is no version of ours. */
+enum err dispatch_read_if_match(struct call *c, int64_t *version_r) MUST_CHECK;
+
 /* Adds the members "token" and "token_expires_at" of a fresh token for a session. */
 void dispatch_add_token(struct call *c, struct buf *b, const struct ident *session, const struct ident *user);
 

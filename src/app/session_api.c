@@ -118,7 +118,7 @@ static void write_session(struct call *c, const struct head *h)
 /* The answer carries the version as its ETag, and a token of the session where the route gives one. */
 static void reply_session(struct call *c, const struct head *h, int status)
 {
-	http_header(c->rs, "ETag", "\"%lld\"", (long long)h->version);
+	dispatch_add_etag(c, h->version);
 	c->has_token = c->route->flags & ROUTE_GIVES_TOKEN;
 	c->token_session = h->session;
 	c->token_user = h->user;
@@ -265,22 +265,6 @@ static enum err api_session_list(struct call *c)
 	return ERR_OK;
 }
 
-/* The version of an If-Match header: 0 for none or *; ERR_PRECONDITION for one that is no version of ours. */
-static enum err read_if_match(struct call *c, int64_t *version_r)
-{
-	struct bytes m = c->rq->if_match;
-	*version_r = 0;
-	if (!m.p || bytes_equal(m, BYTES("*")))
-		return ERR_OK;
-	int64_t v = 0;
-	for (size_t i = 1; m.n > 2 && m.n < 20 && i < m.n - 1; i++)
-		v = m.p[i] >= '0' && m.p[i] <= '9' && v >= 0 ? v * 10 + (m.p[i] - '0') : -1;
-	if (v <= 0 || m.p[0] != '"' || m.p[m.n - 1] != '"')
-		return task_fail(c->task, ERR_PRECONDITION, "the If-Match header is not a version of this session");
-	*version_r = v;
-	return ERR_OK;
-}
-
 /* What decides how a session is treated is the site's to change, not the visitor's. */
 static enum err check_update(struct call *c, const struct session_change *in)
 {
@@ -300,7 +284,7 @@ static enum err api_session_update(struct call *c)
 	struct session_change *in = c->body;
 	enum err e = check_update(c, in);
 	if (!e)
-		e = read_if_match(c, &in->if_version);
+		e = dispatch_read_if_match(c, &in->if_version);
 	if (!e)
 		e = session_update(c->task, c->app, c->head, in);
 	if (e)
