@@ -10,7 +10,7 @@
 
 enum { PENDING, DONE };
 static const struct db_stmt stmts[] = {
-	[PENDING] = { "SELECT conversation, site FROM deletions ORDER BY created_at LIMIT ?", NULL, NULL },
+	[PENDING] = { "SELECT conversation, site FROM deletions ORDER BY created_at LIMIT ?", NULL, "the janitor's, of all sites" },
 	[DONE] = { "DELETE FROM deletions WHERE conversation = ? AND site = ?", NULL, NULL },
 };
 

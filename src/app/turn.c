@@ -22,7 +22,8 @@ static const struct db_stmt stmts[] = {
 	[LEASE_UPDATE] = { "UPDATE turn_leases SET turn = ?, lease_until = ? WHERE conversation = ? AND site = ?", NULL, NULL },
 	[LEASE_RENEW] = { "UPDATE turn_leases SET lease_until = ? WHERE conversation = ? AND site = ? AND turn = ?", NULL, NULL },
 	[LEASE_DELETE] = { "DELETE FROM turn_leases WHERE conversation = ? AND site = ? AND turn = ?", NULL, NULL },
-	[LEASES_OLD] = { "SELECT conversation, site, turn FROM turn_leases WHERE lease_until < ? ORDER BY lease_until LIMIT ?", NULL, NULL },
+	[LEASES_OLD] = { "SELECT conversation, site, turn FROM turn_leases WHERE lease_until < ? ORDER BY lease_until LIMIT ?", NULL,
+			 "the janitor's, of all sites" },
 	[INSERT] = { "INSERT INTO turns (id, site, session, conversation, status, user_seq, answer_seq, model, finish, error_code, error_detail,"
 		     " input_tokens, output_tokens, partial, idem, created_at, ended_at)"
 		     " VALUES (?, ?, ?, ?, 1, ?, 0, ?, '', '', '', 0, 0, NULL, ?, ?, 0)", NULL, NULL },
