@@ -45,7 +45,7 @@ export interface ParleyMessage {
 }
 
 export type ParleyTurnEvent =
-	| { type: "turn"; sessionId: string; turnId: string; seq: number }
+	| { type: "turn"; sessionId: string; turnId: string; seq: number } /* again when a lost turn is taken up anew; the text goes on */
 	| { type: "delta"; text: string }
 	| { type: "text"; text: string } /* replaces everything before it */
 	| { type: "done"; role: "assistant"; text: string; seq: number; turnId: string };
@@ -84,6 +84,7 @@ export class ParleyClient extends EventTarget {
 	clearSession(): Promise<void>;
 	createSession(fields?: Record<string, unknown>): Promise<Record<string, unknown> & { id: string }>;
 	send(text: string): AsyncIterable<ParleyTurnEvent>;
+	/** Sends a failed message again; the server does not store it twice. One that others have followed is sent as a new one. */
 	retry(message: ParleyMessage): AsyncIterable<ParleyTurnEvent>;
 	addEventListener<T extends keyof ParleyClientEventMap>(
 		type: T, listener: (event: ParleyClientEventMap[T]) => void, options?: boolean | AddEventListenerOptions): void;

@@ -8,32 +8,31 @@
  *	for await (const event of client.send("Hello"))
  *		if (event.type === "delta") show(event.text);
  *
- * Rules it keeps: a message has one id for all its attempts (Idempotency-Key), so that a retry never doubles it; messages go out one
- * after the other, in the order they were typed; a broken stream is continued by asking for its turn; whatever the
+ * Rules it keeps: a message has one id for all its attempts (Idempotency-Key), also for those after its turn failed and after a
+ * reload, so that a retry never doubles it; messages go out one after the other, in the order they were typed; a broken
+ * stream is continued by asking for its turn; a turn whose worker was lost is asked for again without a word; whatever the
  * visitor typed and the server did not accept is given back, never lost.
  */
 
-import { ParleyError, backoff, newId, sleep, whenOnline } from "./parley-wire.js";
+import { ParleyError, newId, pauseLength, sleep, untilAnswered, watchPage } from "./parley-wire.js";
 import { ParleyStore, browserStorage } from "./parley-store.js";
 import { SessionAccess } from "./parley-session.js";
 import { Transcript, contentText } from "./parley-transcript.js";
-import { Feed, answerEvents, followTurn } from "./parley-turn.js";
+import { Feed, followTurn } from "./parley-turn.js";
+import { Queue, postUntilTaken } from "./parley-queue.js";
 
 export { ParleyError, EventStreamParser, backoff, parseRetryAfter, readEvents } from "./parley-wire.js";
 export { contentText } from "./parley-transcript.js";
 
 const PAGE = 50;
 const CATCH_UP_PAGE = 100;
-const MAX_ATTEMPTS = 6;
-const MAX_WAIT_ATTEMPTS = 120; /* while another turn runs: it ends by itself, so it is worth more patience */
-const MAX_RETRY_AFTER_S = 60;
+const MAX_LOSSES = 3; /* of workers, for one message */
 
 export class ParleyClient extends EventTarget {
 	#store;
 	#session;
 	#transcript = new Transcript(() => this.#changed());
-	#queue = []; /* entries { id, text, target, item, feed } not yet accepted by the server, in order */
-	#isBlocked = false; /* the head of the queue failed and waits for retry() */
+	#queue; /* messages not yet accepted by the server, and those whose failed turns are tried again */
 	#isPumping = false;
 	#turn = null; /* { done } of the turn being followed, by stream or by polling */
 	#older = null; /* cursor of the next page upwards */
@@ -56,6 +55,7 @@ export class ParleyClient extends EventTarget {
 			local: localStorage === undefined ? browserStorage("localStorage") : localStorage,
 			session: sessionStorage === undefined ? browserStorage("sessionStorage") : sessionStorage,
 		});
+		this.#queue = new Queue(this.#store);
 		this.#session = new SessionAccess({
 			key, agent, base: prefix, store: this.#store,
 			fetch: fetch ?? ((url, init) => globalThis.fetch(url, init)),
@@ -164,19 +164,24 @@ export class ParleyClient extends EventTarget {
 		if (typeof text !== "string" || text.trim() === "")
 			throw new TypeError("an empty message");
 		const entry = this.#enqueue({ id: newId(), text: text.toWellFormed?.() ?? text, target: undefined });
-		this.#saveQueue();
+		this.#queue.save();
 		this.#unblock();
 		return entry.feed;
 	}
 
-	/* Sends a failed message again: with its own id when the server never had it, as a new one when its turn failed. */
+	/*
+	 * Sends a failed message again, with its own id: the server does not store it twice. A message that others have followed
+	 * is sent as a new one, behind them.
+	 */
 	retry(item) {
-		const entry = this.#queue.find((other) => other.item === item);
+		const waiting = this.#queue.of(item);
+		if (waiting)
+			waiting.feed = new Feed();
+		const entry = waiting ?? (this.#isPumping ? null : this.#again(item));
 		if (!entry) {
 			this.#transcript.set(item, { state: "sent", error: null });
 			return this.send(item.text);
 		}
-		entry.feed = new Feed();
 		this.#unblock();
 		return entry.feed;
 	}
@@ -184,14 +189,29 @@ export class ParleyClient extends EventTarget {
 	#enqueue({ id, text, target }) {
 		const state = this.#isPumping || this.#turn ? "waiting" : "sending";
 		const item = this.#transcript.add({ key: id, role: "user", text, state });
-		const entry = { id, text, target, item, feed: new Feed() };
-		this.#queue.push(entry);
-		return entry;
+		return this.#queue.add({ id, text, target, item });
+	}
+
+	/* Queues the request of a stored message once more, in front; null when it is not known any more. */
+	#again(item, fields = {}) {
+		const turn = this.#session.turnOf(item.seq);
+		if (!turn)
+			return null;
+		if (turn.id === item.turnId)
+			this.#saw(item.seq, { ...turn, id: null });
+		this.#transcript.answering(item);
+		return this.#queue.add({ id: turn.key, text: turn.text, target: turn.target, item, isAgain: true, ...fields });
+	}
+
+	/* The turn that another page has begun for this entry meanwhile, as postUntilTaken() would return it, or null. */
+	#takenElsewhere({ item, isAgain }) {
+		const id = isAgain && this.#session.turnOf(item.seq)?.id;
+		return id && id !== item.turnId ? { turn: { turn_id: id }, events: null } : null;
 	}
 
 	#unblock() {
-		this.#isBlocked = false;
-		this.#queue.forEach(({ item }) => item.state === "failed" && this.#transcript.set(item, { state: "waiting", error: null }));
+		this.#queue.isBlocked = false;
+		this.#queue.entries.forEach(({ item }) => item.state === "failed" && this.#transcript.resend(item));
 		this.#pump();
 	}
 
@@ -199,10 +219,10 @@ export class ParleyClient extends EventTarget {
 		if (this.#isPumping)
 			return;
 		this.#isPumping = true;
-		while (this.#queue.length > 0 && !this.#isBlocked) {
+		while (this.#queue.head) {
 			await this.#turn?.done;
-			if (this.#queue.length > 0)
-				await this.#deliver(this.#queue[0]);
+			if (this.#queue.head)
+				await this.#deliver(this.#queue.head);
 		}
 		this.#isPumping = false;
 		this.#reconcile();
@@ -212,34 +232,43 @@ export class ParleyClient extends EventTarget {
 	async #deliver(entry) {
 		const { signal } = this.#life;
 		try {
-			const begun = await this.#post(entry, signal);
-			await this.#follow(begun.turn.turn_id, entry.item, entry.feed, begun.events);
+			const { turn, events } = await this.#post(entry, signal);
+			await this.#follow(turn.turn_id, entry, events);
 			entry.feed.end();
 		} catch (error) {
-			if (!signal.aborted)
-				this.#undelivered(entry, error);
-			entry.feed.end(signal.aborted ? new ParleyError({ code: "cancelled" }) : error);
+			this.#broken(entry, signal.aborted ? new ParleyError({ code: "cancelled" }) : error);
 		}
 	}
 
-	/* The message was not accepted, or its turn failed: decide what becomes of it. */
-	#undelivered(entry, error) {
-		if (entry.item.seq !== null)
-			return; /* #follow has marked it */
-		if (error.isSessionLost && entry.target)
-			return this.#lose(error);
-		if (error.turnId !== null && this.#session.record) {
-			this.#dequeue(entry);
-			this.#transcript.remove(entry.item);
-			this.refresh(); /* brings the stored message, and its turn's failure */
-		} else if (error.isRetriable || error.status >= 500) {
-			this.#isBlocked = true;
-			this.#transcript.set(entry.item, { state: "failed", error });
+	/* Decides what becomes of a message that was not accepted, or whose turn failed. */
+	#broken(entry, error) {
+		const { item } = entry;
+		if (error.code === "cancelled")
+			return entry.feed.end(error);
+		const isLost = error.code === "worker_lost" && entry.losses < MAX_LOSSES && !this.#queue.has(entry);
+		if (isLost && this.#again(item, { feed: entry.feed, losses: entry.losses + 1 }))
+			return this.#pump();
+		if (error.isSessionLost && error.turnId === null && (entry.target || !this.#queue.has(entry)))
+			this.#lose(error);
+		else
+			this.#fail(entry, error);
+		entry.feed.end(error);
+	}
+
+	#fail(entry, error) {
+		const { item } = entry;
+		const isForLater = error.isRetriable || error.turnId !== null || error.status >= 500;
+		if (isForLater || item.seq !== null) {
+			this.#queue.isBlocked ||= isForLater && this.#queue.has(entry);
+			this.#transcript.unanswered(item, error);
 		} else {
-			this.#dequeue(entry);
-			this.#transcript.remove(entry.item);
+			this.#transcript.remove(item);
 			this.#emit("return", { text: entry.text, error });
 		}
+		if (!isForLater)
+			this.#queue.remove(entry);
+		if (error.code === "idempotency_key_reused")
+			this.#session.update({ turn: null });
 		this.#emit("error", error);
 	}
 
@@ -253,11 +282,11 @@ export class ParleyClient extends EventTarget {
 			this.#decide(entry);
 			return this.#attempt(entry, signal);
 		}
-		const begun = await locks.request(this.#store.id, { signal }, () => {
+		const taken = await locks.request(this.#store.id, { signal }, () => {
 			this.#decide(entry);
 			return entry.target === null ? this.#attempt(entry, signal) : null;
 		});
-		return begun ?? this.#attempt(entry, signal);
+		return taken ?? this.#attempt(entry, signal);
 	}
 
 	#decide(entry) {
@@ -269,78 +298,64 @@ export class ParleyClient extends EventTarget {
 		}
 		if (entry.target === undefined)
 			entry.target = this.#session.id;
-		this.#saveQueue();
+		this.#queue.save();
 	}
 
 	async #attempt(entry, signal) {
-		for (let attempt = 0; ; attempt++) {
-			await whenOnline(signal, () => {
-				this.#connected(false);
-				this.#transcript.set(entry.item, { state: "waiting" });
-			});
-			try {
-				const begun = await this.#postOnce(entry, signal);
-				this.#connected(true);
-				return begun;
-			} catch (error) {
-				const isWaiting = error.code === "turn_running" || error.code === "request_running";
-				if (signal.aborted || !error.isRetriable || attempt + 1 >= (isWaiting ? MAX_WAIT_ATTEMPTS : MAX_ATTEMPTS))
-					throw error;
-				this.#connected(error.code !== "network");
-				this.#transcript.set(entry.item, { state: "waiting" });
-				await this.#pause(isWaiting ? Math.min(attempt, 2) : attempt, error.retryAfter, signal);
-			}
-		}
-	}
-
-	/* One POST; returns { turn, events } once the server has accepted the message. */
-	async #postOnce(entry, signal) {
-		this.#transcript.set(entry.item, { state: "sending" });
-		const response = await this.#session.post(entry, signal);
-		const events = answerEvents(response);
-		for (;;) {
-			const { done, value } = await events.next();
-			if (done)
-				throw new ParleyError({ code: "network", detail: "The connection ended." });
-			if (signal.aborted)
-				throw new ParleyError({ code: "cancelled" });
-			if (value.type === "error")
-				throw ParleyError.from(value.data);
-			if (value.type === "turn" || value.type === "done") {
-				this.#begun(entry, value.data, response);
-				return { turn: value.data, events: value.type === "done" ? [value] : events };
-			}
-		}
+		const { item } = entry;
+		const show = (state) => item.seq === null && !this.#transcript.draftOf(item) && this.#transcript.set(item, { state });
+		const taken = this.#takenElsewhere(entry) ?? await postUntilTaken({
+			signal,
+			post: () => this.#session.post(entry, signal),
+			pause: (n, retryAfter) => this.#pause(n, retryAfter, signal),
+			onTry: () => show("sending"),
+			onRefused: ({ code }) => {
+				this.#connected(code !== "network");
+				if (code === "request_running") /* the server has it, and is at work or was lost */
+					this.#transcript.answering(item);
+				show("waiting");
+				return this.#takenElsewhere(entry);
+			},
+		});
+		this.#begun(entry, taken);
+		return taken;
 	}
 
 	/* The server has the message: it leaves the queue and takes its place among the stored ones. */
-	#begun(entry, turn, response) {
-		if (turn.token)
-			this.#adopt(turn, response);
-		this.#dequeue(entry);
+	#begun(entry, { turn, response }) {
 		const { item } = entry;
+		this.#connected(true);
+		this.#queue.remove(entry);
+		if (!response)
+			return;
+		if (turn.token)
+			this.#adopt(turn, response, item);
 		const { seq, created_at: createdAt } = turn.user_message;
-		this.#transcript.set(item, { seq, createdAt, turnId: turn.turn_id, state: "sent" });
-		this.#saw(seq, { id: turn.turn_id, seq });
-		this.#emit("message", { role: "user", text: item.text, seq, turnId: turn.turn_id });
+		this.#transcript.set(item, { seq, createdAt, turnId: turn.turn_id, state: "sent", error: null });
+		this.#accepted(entry);
 		entry.feed.push({ type: "turn", sessionId: turn.session_id, turnId: turn.turn_id, seq });
+	}
+
+	/* Remembers the request until it is answered. */
+	#accepted({ id, text, target, item: { seq, turnId }, isAgain }) {
+		this.#saw(seq, { id: turnId, seq, key: id, text, target });
+		if (!isAgain)
+			this.#emit("message", { role: "user", text, seq, turnId });
 	}
 
 	/* ---- the answer ---- */
 
-	/* Takes the answer of a turn to its end; feed and events are null when it is not this page that asked. */
-	async #follow(turnId, user, feed, events) {
+	/* Takes the answer of a turn to its end; events are null when it is not this page that asked. */
+	async #follow(turnId, { item, feed }, events) {
 		const { signal } = this.#life;
-		const draft = this.#transcript.draft(turnId, user);
+		const draft = this.#transcript.answering(item);
+		this.#transcript.set(item, { turnId });
+		this.#transcript.set(draft, { turnId });
 		const work = this.#answer({ turnId, draft, feed, events, signal });
 		const turn = { done: work.catch(() => {}) };
 		this.#turn = turn;
 		try {
 			await work;
-		} catch (error) {
-			if (!signal.aborted)
-				this.#failed(user, draft, error);
-			throw error;
 		} finally {
 			if (this.#turn === turn)
 				this.#turn = null;
@@ -356,10 +371,7 @@ export class ParleyClient extends EventTarget {
 				this.#connected(true);
 				return turn;
 			},
-			retry: (failures, error) => {
-				this.#connected(false);
-				return this.#pause(failures, error.retryAfter, signal);
-			},
+			retry: this.#retry(signal),
 			onText: (text) => this.#grow(draft, text, feed),
 		});
 		if (isPolled)
@@ -384,52 +396,51 @@ export class ParleyClient extends EventTarget {
 			this.#grow(draft, text, feed);
 			this.#transcript.set(draft, { text, seq: message.seq, createdAt: message.created_at ?? null, state: "done" });
 		}
-		this.#saw(draft.seq, null);
+		this.#saw(draft.seq, this.#session.turnOf(draft.question.seq) ? null : undefined);
 		const detail = { role: "assistant", text: draft.text, seq: draft.seq, turnId: draft.turnId };
 		feed?.push({ type: "done", ...detail });
 		this.#emit("message", detail);
 	}
 
-	#failed(user, draft, error) {
-		if (draft.text === "")
-			this.#transcript.remove(draft);
-		else
-			this.#transcript.set(draft, { state: "failed" });
-		this.#transcript.set(user, { state: "failed", error });
-		if (error.isSessionLost && error.turnId === null)
-			this.#lose(error);
-		else
-			this.#emit("error", error);
+	/*
+	 * An answer was running when the page was left, or runs for another tab: go on with it. The record's turn is newer than the one
+	 * that the message was stored with; isFirst: what this page had sent again, but not yet begun, when it was left is sent.
+	 */
+	#resume(isFirst = false) {
+		const last = this.#transcript.last();
+		if (!last || last.role !== "user" || this.#turn || this.#queue.of(last))
+			return;
+		const turn = this.#session.turnOf(last.seq);
+		const turnId = turn ? turn.id : last.turnId;
+		if (turnId && !(last.state === "failed" && turnId === last.turnId)) {
+			const entry = { item: last, feed: new Feed(), losses: 0 };
+			const { signal } = this.#life;
+			this.#follow(turnId, entry, null).catch((error) => signal.aborted || this.#broken(entry, error));
+		} else if (turn && !turnId && isFirst) {
+			this.#again(last);
+			this.#pump();
+		}
 	}
 
-	/* An answer was running when the page was left, or runs for another tab: go on with it. */
-	#resume() {
-		const last = this.#transcript.last();
-		const stored = this.#session.record?.turn;
-		if (!last || last.role !== "user" || last.state === "failed" || this.#turn)
-			return;
-		const turnId = last.turnId ?? (stored?.seq === last.seq ? stored.id : null);
-		if (turnId)
-			this.#follow(turnId, last, null, null).catch(() => {});
+	/* What waited in the outbox, but is stored after all, is not posted: its turn is followed. */
+	#settle() {
+		for (const entry of this.#queue.stored()) {
+			this.#queue.remove(entry);
+			this.#accepted(entry);
+		}
 	}
 
 	/* ---- messages ---- */
 
 	async #load() {
 		const { signal } = this.#life;
-		for (let attempt = 0; ; attempt++) {
-			try {
-				this.#take(await this.#page({ order: "desc", limit: PAGE, min_seq: this.#session.record.seq || undefined }));
-				this.#isLoaded = true;
-				this.#connected(true);
-				return this.#resume();
-			} catch (error) {
-				if (!error.isRetriable || signal.aborted)
-					throw error;
-				this.#connected(false);
-				await this.#pause(attempt, error.retryAfter, signal);
-			}
-		}
+		const read = () => this.#page({ order: "desc", limit: PAGE, min_seq: this.#session.record.seq || undefined });
+		this.#take(await untilAnswered(read, this.#retry(signal), signal));
+		this.#isLoaded = true;
+		this.#connected(true);
+		if (!this.#isPumping)
+			this.#settle();
+		this.#resume(true);
 	}
 
 	async #catchUp(atLeast = 0) {
@@ -447,8 +458,7 @@ export class ParleyClient extends EventTarget {
 	}
 
 	#page(query) {
-		const known = Object.entries(query).filter(([, value]) => value !== undefined);
-		return this.#session.get(`/messages?${new URLSearchParams(known)}`, this.#life.signal);
+		return this.#session.messages(query, this.#life.signal);
 	}
 
 	/* A page that was read downwards: the newest, or older ones. */
@@ -467,9 +477,13 @@ export class ParleyClient extends EventTarget {
 
 	/* ---- session ---- */
 
-	#adopt(session, response) {
-		if (this.#session.id !== session.session_id)
-			this.#transcript.clear(true);
+	/* The item being sent goes along when the session is another than the one shown. */
+	#adopt(session, response, item = null) {
+		if (this.#session.id === session.session_id)
+			return this.#session.adopt(session, response);
+		if (item)
+			this.#transcript.set(item, { seq: null, turnId: null });
+		this.#transcript.clear(true);
 		this.#session.adopt(session, response);
 		this.#isLoaded = true;
 		this.#emit("session", this.getSession());
@@ -477,16 +491,12 @@ export class ParleyClient extends EventTarget {
 
 	/* The server does not know the session any more: forget it, and give back what was not accepted. */
 	#lose(cause) {
-		const text = this.#unsentText();
+		const text = this.#queue.texts.join("\n");
 		const error = new ParleyError({ code: "session_lost", status: cause.status, detail: cause.detail, requestId: cause.requestId, cause });
 		this.#session.leave();
 		this.#forget();
 		this.#giveBack(text, error);
 		this.#emit("error", error);
-	}
-
-	#unsentText() {
-		return this.#queue.map((entry) => entry.text).join("\n");
 	}
 
 	#giveBack(text, error) {
@@ -496,7 +506,7 @@ export class ParleyClient extends EventTarget {
 
 	#forget() {
 		this.#drop();
-		this.#saveQueue();
+		this.#queue.save();
 		this.#emit("session", null);
 	}
 
@@ -504,13 +514,10 @@ export class ParleyClient extends EventTarget {
 	#drop() {
 		this.#life.abort();
 		this.#life = new AbortController();
-		this.#queue.splice(0).forEach((entry) => entry.feed.end(new ParleyError({ code: "cancelled" })));
+		this.#queue.drop(new ParleyError({ code: "cancelled" }));
 		this.#session.record = null;
-		this.#turn = null;
-		this.#older = null;
-		this.#refreshing = null;
+		this.#turn = this.#older = this.#refreshing = null;
 		this.#isLoaded = false;
-		this.#isBlocked = false;
 		this.#isConnected = true;
 		this.#transcript.clear();
 	}
@@ -523,9 +530,11 @@ export class ParleyClient extends EventTarget {
 		if ((stored?.session_id ?? null) === this.#session.id) {
 			if (stored && this.#isLoaded && stored.seq > this.#transcript.seq)
 				this.refresh();
+			else if (stored && this.#isLoaded)
+				this.#resume();
 			return;
 		}
-		const text = this.#unsentText();
+		const text = this.#queue.texts.join("\n");
 		this.#forget();
 		this.#giveBack(text, null);
 		this.#session.open();
@@ -534,21 +543,13 @@ export class ParleyClient extends EventTarget {
 	}
 
 	#listen() {
-		const { signal } = (this.#listeners ??= new AbortController());
-		const look = () => {
-			if (globalThis.document?.visibilityState !== "hidden" && !this.#isPumping)
-				this.refresh();
-		};
-		globalThis.document?.addEventListener("visibilitychange", look, { signal });
-		globalThis.addEventListener?.("focus", look, { signal });
-		globalThis.addEventListener?.("online", () => {
+		const onLook = () => !this.#isPumping && this.refresh();
+		const onOnline = () => {
 			this.#unblock();
-			look();
-		}, { signal });
-		globalThis.addEventListener?.("storage", (event) => {
-			if (event.key === this.#store.id || event.key === null)
-				this.#reconcile();
-		}, { signal });
+			onLook();
+		};
+		const onStorage = (key) => (key === this.#store.id || key === null) && this.#reconcile();
+		watchPage({ onLook, onOnline, onStorage }, (this.#listeners ??= new AbortController()).signal);
 	}
 
 	/* ---- trying again ---- */
@@ -568,18 +569,16 @@ export class ParleyClient extends EventTarget {
 		}
 	}
 
-	#pause(attempt, retryAfter, signal) {
-		const asked = Math.min(retryAfter ?? 0, MAX_RETRY_AFTER_S) * 1000;
-		return sleep(Math.max(backoff(attempt, { base: this.#retryBase }), asked), signal);
+	/* What a read does before it tries again. */
+	#retry(signal) {
+		return (failures, error) => {
+			this.#connected(false);
+			return this.#pause(failures, error.retryAfter, signal);
+		};
 	}
 
-	#dequeue(entry) {
-		this.#queue = this.#queue.filter((other) => other !== entry);
-		this.#saveQueue();
-	}
-
-	#saveQueue() {
-		this.#store.writeOutbox(this.#queue.map(({ id, text, target }) => ({ id, text, target })));
+	#pause(n, retryAfter, signal) {
+		return sleep(pauseLength(n, retryAfter, { base: this.#retryBase }), signal);
 	}
 
 	#connected(isConnected) {

@@ -40,9 +40,8 @@ export class SessionAccess {
 
 	/* Takes the session that an answer brought: { session_id, token, token_expires_at }. */
 	adopt({ session_id, token, token_expires_at }, response) {
-		this.record = {
-			session_id, token, expires: token_expires_at, renew_at: halfLife(token_expires_at, response), seq: 0, turn: null,
-		};
+		const { seq, turn } = this.id === session_id ? this.record : { seq: 0, turn: null };
+		this.record = { session_id, token, expires: token_expires_at, renew_at: halfLife(token_expires_at, response), seq, turn };
 		this.#store.write(this.record);
 	}
 
@@ -65,6 +64,12 @@ export class SessionAccess {
 		this.record = next;
 	}
 
+	/* What is remembered of the request with the message of that seq, if it is the newest and not answered; see parley-store. */
+	turnOf(seq) {
+		this.update({}); /* another tab may have gone on with it */
+		return this.record?.turn?.seq === seq ? this.record.turn : null;
+	}
+
 	/* POST /v1/sessions with the publishable key; returns { session, response }. */
 	async create(fields) {
 		const response = await call(this.#fetch, "POST", `${this.#base}/v1/sessions`, {
@@ -80,7 +85,7 @@ export class SessionAccess {
 
 	/*
 	 * Posts a message, to the session `target` or, when that is null, so that a session is made for it. The answer is a stream,
-	 * or JSON when it is a replay.
+	 * or JSON when it is a replay. The same three make the same request, byte by byte, as the server asks of a repeated key.
 	 */
 	async post({ id, text, target }, signal) {
 		const bearer = target === null ? this.#key : await this.#token(signal);
@@ -89,7 +94,7 @@ export class SessionAccess {
 			bearer, signal,
 			idempotencyKey: id,
 			accept: "text/event-stream, application/json",
-			body: { message: text, stream: true, ...(target === null ? { client_type: "web" } : {}) },
+			body: { message: text, stream: true, client_id: id, ...(target === null ? { client_type: "web" } : {}) },
 		});
 	}
 
@@ -100,6 +105,12 @@ export class SessionAccess {
 		if (signal.aborted)
 			throw new ParleyError({ code: "cancelled" });
 		return body;
+	}
+
+	/* A page of messages; members of the query that are undefined are left out. */
+	messages(query, signal) {
+		const known = Object.entries(query).filter(([, value]) => value !== undefined);
+		return this.get(`/messages?${new URLSearchParams(known)}`, signal);
 	}
 
 	#url(sessionId, rest) {

@@ -6,7 +6,8 @@
  * conversation after a reload and in a second tab, and neither a cookie of another site nor sessionStorage can give both. A script
  * that runs in the page could read the token there, as it could read whatever else the page shows. What it would gain is
  * bounded: the token opens one session only, expires, and is replaced at half its life; the publishable key beside it is
- * public anyway. Secret keys never come here.
+ * public anyway. Secret keys never come here. Its `turn` is the newest message's { id, seq, key, text, target } until it is answered:
+ * enough to follow the turn, or to send the very same request again. An id of null: it was sent again, and the new turn's is not known yet.
  *
  * The outbox (messages typed but not yet accepted by the server) is in sessionStorage: it survives a reload, and no second
  * tab sends the same messages too.

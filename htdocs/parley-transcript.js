@@ -14,12 +14,16 @@ export function contentText(content) {
 	return content.filter((part) => typeof part?.text === "string").map((part) => part.text).join("\n");
 }
 
+const UNSENT = 2 ** 50; /* behind every seq */
+
+/* An answer without a seq stands right behind its question. */
 function rank(item) {
-	return item.seq ?? (item.after === null ? Infinity : item.after + 0.5);
+	return item.seq ?? (item.question ? rank(item.question) + 0.5 : UNSENT + item.order);
 }
 
 export class Transcript {
 	#onChange;
+	#order = 0;
 
 	/* onChange is called after every change. */
 	constructor(onChange) {
@@ -28,9 +32,9 @@ export class Transcript {
 		this.#onChange = onChange;
 	}
 
-	/* Adds an item: { key, role, text, state } and what else is known of it. */
+	/* Adds an item: { key, role, text, state } and what else is known of it. `question` is the item that a coming answer is for. */
 	add(fields) {
-		const item = { seq: null, after: null, turnId: null, createdAt: null, error: null, ...fields };
+		const item = { seq: null, question: null, turnId: null, createdAt: null, error: null, order: this.#order++, ...fields };
 		this.items.push(item);
 		this.#changed();
 		return item;
@@ -51,7 +55,7 @@ export class Transcript {
 
 	/* Forgets all; with keepUnsent, all but what the server has not yet. */
 	clear(keepUnsent = false) {
-		this.items = keepUnsent ? this.items.filter((item) => item.seq === null && item.after === null) : [];
+		this.items = keepUnsent ? this.items.filter((item) => item.seq === null && !item.question?.seq) : [];
 		this.seq = 0;
 		this.#changed();
 	}
@@ -61,33 +65,67 @@ export class Transcript {
 		return this.items.findLast((item) => item.seq !== null);
 	}
 
-	/* The answer of a turn, begun when there is none yet. */
-	draft(turnId, user) {
-		return this.items.find((item) => item.role === "assistant" && item.turnId === turnId) ??
-			this.add({ key: turnId, role: "assistant", text: "", state: "streaming", turnId, after: user.seq });
+	/* The answer to a question as far as it came and while it is not stored, or undefined. */
+	draftOf(question) {
+		return this.items.find((item) => item.question === question && item.seq === null);
+	}
+
+	/* An answer is on its way, for the first time or again: what came before stays until there is more. */
+	answering(question) {
+		const draft = this.draftOf(question) ?? this.add({ key: `${question.key}:answer`, role: "assistant", text: "", state: "streaming", question });
+		this.set(question, { state: "sent", error: null });
+		this.set(draft, { state: "streaming" });
+		return draft;
+	}
+
+	/* What failed is about to be tried again. */
+	resend(question) {
+		if (question.seq === null)
+			this.set(question, { state: "waiting", error: null });
+		else
+			this.answering(question);
+	}
+
+	/* There will be no answer by itself. What came of it stays. */
+	unanswered(question, error) {
+		const draft = this.draftOf(question);
+		if (draft?.text === "")
+			this.remove(draft);
+		else if (draft)
+			this.set(draft, { state: "failed" });
+		this.set(question, { state: "failed", error });
 	}
 
 	/* Takes a message as the server stores it; it may be one that is shown already, as on its way. */
-	accept({ id, seq, role, content, turn_id: turnId = null, created_at: createdAt }) {
+	accept({ id, seq, role, content, turn_id: turnId = null, client_id: clientId = null, created_at: createdAt }) {
 		this.seq = Math.max(this.seq, seq);
 		if ((role !== "user" && role !== "assistant") || this.items.some((item) => item.seq === seq))
 			return;
 		const text = contentText(content);
-		const state = role === "user" ? "sent" : "done";
+		const own = role === "user" && this.items.find((item) => item.key === clientId && item.seq === null);
 		const draft = role === "assistant" && this.#draftFor(seq, turnId);
-		if (draft)
-			this.set(draft, { seq, text, createdAt, state });
+		if (own)
+			this.set(own, { seq, createdAt, turnId, state: "sent", error: null });
+		else if (draft)
+			this.#complete(draft, { seq, text, createdAt, turnId });
 		else if (text !== "")
-			this.add({ key: id ?? `seq-${seq}`, role, text, state, seq, createdAt, turnId });
+			this.add({ key: id ?? `seq-${seq}`, role, text, state: role === "user" ? "sent" : "done", seq, createdAt, turnId });
 	}
 
+	/* By its turn; or because its question is the newest that is stored before: another page has asked once more. */
 	#draftFor(seq, turnId) {
-		return this.items.find((item) => item.role === "assistant" && item.seq === null && item.after < seq &&
-			(turnId ? item.turnId === turnId : item.state === "streaming"));
+		const drafts = this.items.filter((item) => item.question?.seq < seq && item.seq === null);
+		const newest = this.items.findLast((item) => item.role === "user" && item.seq !== null && item.seq < seq);
+		return drafts.find((item) => turnId && item.turnId === turnId) ?? drafts.find((item) => item.question === newest);
+	}
+
+	#complete(draft, fields) {
+		this.set(draft, { ...fields, state: "done" });
+		this.set(draft.question, { state: "sent", error: null });
 	}
 
 	#changed() {
-		this.items.sort((a, b) => (rank(a) === rank(b) ? 0 : rank(a) - rank(b)));
+		this.items.sort((a, b) => rank(a) - rank(b));
 		this.#onChange();
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* parley-turn: one turn from the outside: the events of its answer, and how it is followed to its end whatever breaks. */
 
-import { ParleyError, readEvents, readJson, sleep } from "./parley-wire.js";
+import { ParleyError, readEvents, readJson, sleep, untilAnswered } from "./parley-wire.js";
 
 const POLL_MIN_MS = 400;
 const POLL_MAX_MS = 3000;
@@ -87,19 +87,16 @@ async function fromEvents({ turnId, events, onText, signal }) {
 
 async function poll({ turnId, ask, retry, onText, signal }) {
 	let text = "";
-	for (let failures = 0, quiet = 0; ; ) {
-		let turn;
+	const askOn = async () => {
 		try {
-			turn = await ask();
-			failures = 0;
+			return await ask();
 		} catch (error) {
-			if (error.status === 404) /* of the turn alone; whether the session is lost too, the next read says */
-				throw ParleyError.from({ code: error.code, status: 404, detail: error.detail, turn_id: turnId });
-			if (!error.isRetriable || signal.aborted)
-				throw error;
-			await retry(failures++, error);
-			continue;
+			/* A 404 is of the turn alone; whether the session is lost too, the next read says. */
+			throw error.status === 404 ? ParleyError.from({ code: error.code, status: 404, detail: error.detail, turn_id: turnId }) : error;
 		}
+	};
+	for (let quiet = 0; ; ) {
+		const turn = await untilAnswered(askOn, retry, signal);
 		const soFar = turn.result ?? "";
 		if (turn.status === "done")
 			return { content: soFar, seq: turn.answer_seq, created_at: turn.ended_at };

@@ -2,6 +2,7 @@
 /* parley-wire: what goes over the wire for parley-client: one HTTP call, its errors, server-sent events, and when to try again. */
 
 const HEADER_TIMEOUT_MS = 30000;
+const MAX_RETRY_AFTER_S = 60;
 
 /* Codes of an answer that says: not now, the same request may succeed later. */
 const RETRIABLE_STATUS = new Set([429, 502, 503, 504]);
@@ -54,6 +55,11 @@ export function backoff(attempt, { base = 500, cap = 15000, random = Math.random
 	return full / 2 + (full / 2) * random();
 }
 
+/* Milliseconds of the pause after failure n (from 0): the backoff, or longer where the server asks for it, within reason. */
+export function pauseLength(n, retryAfter, options) {
+	return Math.max(backoff(n, options), Math.min(retryAfter ?? 0, MAX_RETRY_AFTER_S) * 1000);
+}
+
 /* Seconds of a Retry-After header (a number or a date), or null. */
 export function parseRetryAfter(value, now = Date.now()) {
 	if (value === null || value === undefined || value.trim() === "")
@@ -97,6 +103,28 @@ export async function whenOnline(signal, onOffline) {
 		if (signal.aborted)
 			throw new ParleyError({ code: "cancelled" });
 	}
+}
+
+/* What work() returns, tried until the server answers; retry(failures, error) waits before the next try. */
+export async function untilAnswered(work, retry, signal) {
+	for (let failures = 0; ; failures++) {
+		try {
+			return await work();
+		} catch (error) {
+			if (!error.isRetriable || signal.aborted)
+				throw error;
+			await retry(failures, error);
+		}
+	}
+}
+
+/* Watches the page: onLook() when it is looked at, onOnline() when the network is back, onStorage(key) when another page stored something. */
+export function watchPage({ onLook, onOnline, onStorage }, signal) {
+	const look = () => globalThis.document?.visibilityState !== "hidden" && onLook();
+	globalThis.document?.addEventListener("visibilitychange", look, { signal });
+	globalThis.addEventListener?.("focus", look, { signal });
+	globalThis.addEventListener?.("online", onOnline, { signal });
+	globalThis.addEventListener?.("storage", (event) => onStorage(event.key), { signal });
 }
 
 /*

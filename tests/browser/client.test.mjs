@@ -197,19 +197,155 @@ test("a stream cut in the middle is continued by asking for the turn", async () 
 	c.stop();
 });
 
-test("a turn that fails keeps its message and its partial answer, and retry is a new message", async () => {
+test("a turn that fails keeps its message and its partial answer, and retry is the same request again", async () => {
 	const c = newClient();
 	await c.start();
 	const errors = [];
 	c.addEventListener("error", (event) => errors.push(event.detail.code));
+	const before = mock.requests.length;
 	await assert.rejects(collect(c.send("bad luck !die again and again")), { code: "provider_cut" });
 	assert.deepEqual(c.messages.map((m) => m.state), ["failed", "failed"]);
 	assert.match(c.messages[1].text, /^You said: bad/);
 	assert.deepEqual(errors, ["provider_cut"]);
-	const keys = mock.posts(/message$/).length;
-	await assert.rejects(collect(c.retry(c.messages[0])));
-	assert.equal(mock.posts(/message$/).length, keys, "the second goes to the session");
-	assert.notEqual(mock.posts(/turns$/).at(-1).idempotencyKey, mock.posts(/message$/).at(-1).idempotencyKey);
+	const session = c.getSession().id;
+	await assert.rejects(collect(c.retry(c.messages[0])), { code: "provider_cut" });
+	const posts = mock.requests.slice(before).filter((rq) => rq.method === "POST");
+	assert.equal(posts.length, 2);
+	for (const part of ["path", "idempotencyKey", "text", "bearer"])
+		assert.equal(posts[0][part], posts[1][part], part);
+	assert.equal(c.getSession().id, session);
+	assert.deepEqual(mock.lastSession.messages.map((m) => m.role), ["user"]);
+	assert.deepEqual(c.messages.map((m) => m.state), ["failed", "failed"]);
+	c.stop();
+});
+
+test("a retry that is answered leaves one question and one answer, also after a reload", async () => {
+	for (const isFirst of [true, false])
+		for (const isReloaded of [true, false]) {
+			const options = { localStorage: new MemoryStorage(), sessionStorage: new MemoryStorage() };
+			let c = newClient(options);
+			await c.start();
+			if (!isFirst)
+				await collect(c.send("hello"));
+			const before = mock.requests.length;
+			await assert.rejects(collect(c.send("once more !flaky please")), { code: "provider_failed" });
+			if (isReloaded) {
+				c.stop();
+				c = newClient(options);
+				const failed = new Promise((resolve) => c.addEventListener("error", resolve));
+				await c.start();
+				await failed;
+			}
+			assert.deepEqual(c.messages.slice(-2).map((m) => m.state), ["failed", "failed"]);
+			const events = await collect(c.retry(c.messages.at(-2)));
+			assert.equal(events.at(-1).text, "You said: once more !flaky please");
+			const posts = mock.requests.slice(before).filter((rq) => rq.method === "POST");
+			assert.deepEqual([posts.length, new Set(posts.map((rq) => rq.path + rq.idempotencyKey + rq.text)).size], [2, 1]);
+			const expected = [...(isFirst ? [] : ["user: hello", "assistant: You said: hello"]), "user: once more !flaky please",
+				"assistant: You said: once more !flaky please"];
+			assert.deepEqual(texts(c), expected);
+			assert.deepEqual(mock.lastSession.messages.map((m) => `${m.role}: ${m.content}`), expected);
+			assert.equal(JSON.parse(options.localStorage.map.values().next().value).turn, null, "what is answered is forgotten");
+			await collect(c.send("and on"));
+			assert.equal(mock.lastSession.messages.length, expected.length + 2);
+			c.stop();
+		}
+});
+
+test("a failed message that another has followed is sent as a new one", async () => {
+	const c = newClient();
+	await c.start();
+	await assert.rejects(collect(c.send("first !flaky")));
+	await collect(c.send("second"));
+	await assert.rejects(collect(c.retry(c.messages[0])), { code: "provider_failed" });
+	assert.deepEqual(mock.lastSession.messages.map((m) => m.content), ["first !flaky", "second", "You said: second", "first !flaky"]);
+	assert.equal(new Set(mock.requests.slice(-3).filter((rq) => rq.method === "POST").map((rq) => rq.idempotencyKey)).size, 3);
+	c.stop();
+});
+
+test("a turn whose worker was lost is asked for again by itself, quietly", async () => {
+	for (const text of ["my worker !lost was killed in the middle", "my worker !vanish was killed before a word"]) {
+		const options = { localStorage: new MemoryStorage(), sessionStorage: new MemoryStorage() };
+		const c = newClient(options);
+		await c.start();
+		const [states, errors] = [new Set(), []];
+		c.addEventListener("error", (event) => errors.push(event.detail));
+		c.addEventListener("change", () => c.messages.forEach((m) => states.add(`${m.role} ${m.state}`)));
+		const events = await collect(c.send(text));
+		assert.equal(events.at(-1).text, `You said: ${text}`);
+		assert.deepEqual(errors, []);
+		assert.deepEqual([...states].filter((state) => /failed/.test(state)), []);
+		assert.equal(events.filter((e) => e.type === "delta").map((e) => e.text).join(""), `You said: ${text}`, "no word comes twice");
+		assert.deepEqual(mock.lastSession.messages.map((m) => m.role), ["user", "assistant"]);
+		assert.deepEqual(texts(c), [`user: ${text}`, `assistant: You said: ${text}`]);
+		c.stop();
+	}
+});
+
+test("while the server is still at work on a message of unknown fate, its answer is on the way", async () => {
+	const c = newClient();
+	await c.start();
+	const done = collect(c.send("hm !vanish"));
+	while (c.messages.length < 2)
+		await new Promise((resolve) => c.addEventListener("change", resolve, { once: true }));
+	assert.deepEqual(c.messages.map((m) => [m.role, m.state]), [["user", "sent"], ["assistant", "streaming"]]);
+	const second = collect(c.send("behind it"));
+	assert.deepEqual(c.messages.map((m) => m.text), ["hm !vanish", "", "behind it"]);
+	await Promise.all([done, second]);
+	assert.deepEqual(c.messages.map((m) => m.seq), [1, 2, 3, 4]);
+	c.stop();
+});
+
+test("a page left while its worker is lost goes on when it comes back", async () => {
+	for (const text of ["left !lost in the middle", "left !vanish at once"]) {
+		const options = { localStorage: new MemoryStorage(), sessionStorage: new MemoryStorage() };
+		const c = newClient(options);
+		await c.start();
+		await collect(c.send("hello"));
+		c.send(text);
+		await new Promise((resolve) => setTimeout(resolve, 80));
+		c.stop();
+		const again = newClient(options);
+		const answer = new Promise((resolve) => again.addEventListener("message", (event) => event.detail.role === "assistant" && resolve(event.detail.text)));
+		await again.start();
+		assert.equal(again.messages.filter((m) => m.text === text).length, 1, "one bubble, stored or not");
+		assert.equal(await answer, `You said: ${text}`);
+		assert.deepEqual(again.messages.map((m) => m.seq), [1, 2, 3, 4]);
+		assert.equal(mock.lastSession.messages.length, 4);
+		again.stop();
+	}
+});
+
+test("a page left between a retry and its first event sends the same request once more", async () => {
+	const options = { localStorage: new MemoryStorage(), sessionStorage: new MemoryStorage() };
+	const c = newClient(options);
+	await c.start();
+	await assert.rejects(collect(c.send("almost !flaky")));
+	c.retry(c.messages[0]);
+	c.stop();
+	const again = newClient(options);
+	const answer = new Promise((resolve) => again.addEventListener("message", (event) => resolve(event.detail.role)));
+	await again.start();
+	assert.equal(await answer, "assistant");
+	const posts = mock.posts(/message$/).filter((rq) => rq.body.message === "almost !flaky");
+	assert.ok(posts.length >= 2);
+	assert.equal(new Set(posts.map((rq) => rq.idempotencyKey)).size, 1);
+	assert.equal(mock.lastSession.messages.length, 2);
+	again.stop();
+});
+
+test("a key that the server knows with another body is given up", async () => {
+	const options = { localStorage: new MemoryStorage(), sessionStorage: new MemoryStorage() };
+	const c = newClient(options);
+	await c.start();
+	await collect(c.send("hello"));
+	await assert.rejects(collect(c.send("two !flaky")));
+	const [[place, record]] = [...options.localStorage.map].map(([k, v]) => [k, JSON.parse(v)]);
+	options.localStorage.setItem(place, JSON.stringify({ ...record, turn: { ...record.turn, text: "changed" } }));
+	await assert.rejects(collect(c.retry(c.messages.at(-2))), { code: "idempotency_key_reused", status: 422 });
+	assert.equal(c.messages.at(-2).state, "failed");
+	await assert.rejects(collect(c.retry(c.messages.at(-2))), { code: "provider_failed" });
+	assert.equal(mock.lastSession.messages.filter((m) => m.content === "two !flaky").length, 2);
 	c.stop();
 });
 

@@ -6,6 +6,9 @@
  *	!cut       its stream breaks in the middle; the turn goes on
  *	!die       its stream breaks in the middle and the turn fails a little later
  *	!error     its turn fails with an `error` event
+ *	!flaky     as !error, the first time
+ *	!lost      its worker is killed in the middle, the first time: nothing is heard of the turn until its lease has run out
+ *	!vanish    as !lost, before any event
  *	!drop      the connection breaks once before any event, though the message was stored
  *	!503       is refused twice with 503, then accepted
  *	!busy      is always refused with 503
@@ -40,7 +43,8 @@ class Problem extends Error {
 export class MockServer {
 	sessions = new Map();
 	turns = new Map();
-	keys = new Map(); /* Idempotency-Key -> { body, turn } */
+	keys = new Map(); /* credential and Idempotency-Key -> { request, turn } */
+	lease = 900; /* ms until a turn that nothing is heard of has failed */
 	requests = []; /* { method, path, idempotencyKey, bearer, body } of all API calls */
 	refusals = new Map();
 	tokenLife = 7 * 24 * 3600 * 1000;
@@ -159,8 +163,8 @@ export class MockServer {
 
 	/* ---- messages ---- */
 
-	append(session, role, content, turn = null) {
-		const message = { id: id("msg_"), object: "message", seq: session.messages.length + 1, role, content,
+	append(session, role, content, turn = null, extra = {}) {
+		const message = { id: id("msg_"), object: "message", seq: session.messages.length + 1, role, content, ...extra,
 			turn_id: turn?.id, created_at: new Date().toISOString() };
 		session.messages.push(message);
 		return message;
@@ -182,21 +186,32 @@ export class MockServer {
 
 	async #post(call, rs, site, session) {
 		const text = call.body.message;
-		const known = this.keys.get(call.idempotencyKey);
-		if (known && known.body !== call.text)
+		const reach = `${session?.id ?? site.key} ${call.idempotencyKey}`;
+		const request = `${call.path} ${call.text}`;
+		const known = this.keys.get(reach);
+		if (known && known.request !== request)
 			throw new Problem(422, "idempotency_key_reused");
-		if (known?.turn.status === "running")
+		const before = known && this.#expire(known.turn);
+		if (before?.status === "running")
 			throw new Problem(409, "request_running", {}, { "Retry-After": "0" });
-		if (known)
-			return this.#stream(rs, known.turn, { isReplay: true });
+		if (before?.status === "done")
+			return this.#stream(rs, before, { isReplay: true });
 		this.#refuse(text, call.idempotencyKey);
-		if (session?.status === "ended")
+		const target = before?.session ?? session ?? this.#open(site);
+		if (target.status === "ended")
 			throw new Problem(409, "session_ended");
-		if (session?.turn?.status === "running")
+		if (target.turn && this.#expire(target.turn).status === "running")
 			throw new Problem(409, "turn_running", {}, { "Retry-After": "0" });
-		const turn = this.#begin(session ?? this.#open(site), text, session === null);
-		this.keys.set(call.idempotencyKey, { body: call.text, turn });
+		const turn = this.#begin(target, call.body, { isNew: session === null, before });
+		this.keys.set(reach, { request, turn });
 		return this.#stream(rs, turn, {});
+	}
+
+	/* A turn whose lease has run out has failed. */
+	#expire(turn) {
+		if (turn.status === "running" && turn.leaseUntil < Date.now())
+			this.#end(turn, { code: "worker_lost", detail: "the worker that ran this turn was lost; try again" });
+		return turn;
 	}
 
 	#refuse(text, key) {
@@ -208,9 +223,10 @@ export class MockServer {
 			throw new Problem(400, "invalid_request");
 	}
 
-	#begin(session, text, isNew) {
-		const turn = { id: id("trn_"), session, status: "running", result: "", error: null, text, isFresh: true };
-		turn.user = this.append(session, "user", text, turn);
+	/* A turn; `before` is the failed one whose key is tried again: its message is kept. */
+	#begin(session, { message: text, client_id: clientId }, { isNew, before }) {
+		const turn = { id: id("trn_"), session, status: "running", result: "", error: null, text, isAgain: Boolean(before), leaseUntil: Infinity };
+		turn.user = before?.user ?? this.append(session, "user", text, turn, { client_id: clientId });
 		turn.credentials = isNew ? this.#token(session) : {};
 		session.turn = turn;
 		this.turns.set(turn.id, turn);
@@ -223,13 +239,19 @@ export class MockServer {
 	async #run(turn) {
 		const { text } = turn;
 		await wait(text.includes("!think") ? 800 : 20);
+		const isKilled = /!lost|!vanish/.test(text) && !turn.isAgain;
+		const isRefused = text.includes("!error") || (text.includes("!flaky") && !turn.isAgain);
 		for (const word of `You said: ${text}`.match(/\s*\S+\s*/gu) ?? []) {
 			turn.result += word;
 			turn.listeners.forEach((listener) => listener("delta", { text: word }));
 			await wait(text.includes("!slow") ? 120 : this.delay);
 			if (text.includes("!die") && turn.result.length > 15)
 				return wait(700).then(() => this.#end(turn, { code: "provider_cut", detail: "The provider's answer broke off" }));
-			if (text.includes("!error") && turn.result.length > 15)
+			if (isKilled && turn.result.length > 15) {
+				turn.leaseUntil = Date.now() + this.lease;
+				return turn.listeners.forEach((listener) => listener("killed"));
+			}
+			if (isRefused && turn.result.length > 15)
 				return this.#end(turn, { code: "provider_failed", detail: "The provider failed" });
 		}
 		turn.answer = this.append(turn.session, "assistant", turn.result, turn);
@@ -253,12 +275,16 @@ export class MockServer {
 	#stream(rs, turn, { isReplay }) {
 		if (turn.text.includes("!drop") && !isReplay)
 			return rs.destroy();
+		if (turn.text.includes("!vanish") && !turn.isAgain && !isReplay)
+			return turn.listeners.add((event) => event === "killed" && rs.destroy());
 		let n = 0;
 		const send = (event, data) => rs.write(`id: ${turn.id}:${++n}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
 		rs.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store", ...(isReplay ? { "Idempotent-Replayed": "true" } : {}) });
 		rs.write(": open\n\n");
 		send("turn", { session_id: turn.session.id, turn_id: turn.id, user_message: turn.user, ...turn.credentials });
 		const onEvent = (event, data) => {
+			if (event === "killed")
+				return rs.destroy();
 			send(event, data);
 			if ((turn.text.includes("!cut") || turn.text.includes("!die")) && n > 3)
 				rs.destroy();
@@ -276,6 +302,7 @@ export class MockServer {
 		const turn = this.turns.get(turnId);
 		if (!turn || turn.session !== session)
 			throw new Problem(404, "not_found");
+		this.#expire(turn);
 		return { id: turn.id, object: "turn", session_id: session.id, status: turn.status, user_seq: turn.user.seq,
 			answer_seq: turn.answer?.seq ?? null, error: turn.error, result: turn.result, ended_at: turn.answer?.created_at ?? null };
 	}

@@ -75,9 +75,9 @@ test("a stream cut in the middle goes on in the same bubble", async () => {
 	assert.match((await w.texts())[1], /nine ten$/);
 });
 
-test("a turn that fails says so and offers to try again with a new message", async () => {
+test("a turn that fails says so and offers to try again, with the message it has", async () => {
 	const w = await open();
-	await w.say("tell me !die about the winter");
+	await w.say("tell me !flaky about the winter");
 	await w.retry.waitFor();
 	assert.equal(await w.alert.textContent(), STRINGS.en.errorAnswer);
 	assert.deepEqual(await w.host.locator(".note:visible").allTextContents(), [`${STRINGS.en.unanswered}${STRINGS.en.retry}`, STRINGS.en.broken]);
@@ -86,14 +86,63 @@ test("a turn that fails says so and offers to try again with a new message", asy
 	await w.retry.waitFor();
 	assert.equal((await w.texts()).length, 2, "a reload finds the failed turn again");
 	await w.retry.click();
-	await w.bubbles.nth(3).waitFor();
-	await w.retry.waitFor();
-	const [first, second] = mock.lastSession.messages.filter((m) => m.role === "user");
-	assert.equal(first.content, second.content);
-	assert.notEqual(mock.posts(/turns$/).at(-1).idempotencyKey, mock.posts(/message$/).at(-1).idempotencyKey);
-	await w.ask("something else", 1);
+	await w.answered(1);
+	assert.deepEqual(await w.texts(), ["tell me !flaky about the winter", "You said: tell me !flaky about the winter"]);
+	assert.equal(await w.host.locator(".note:visible").count(), 0);
+	assert.deepEqual(mock.lastSession.messages.map((m) => m.role), ["user", "assistant"]);
+	assert.equal(new Set(mock.posts(/message$/).map((rq) => rq.idempotencyKey)).size, 1);
+	await w.ask("something else", 2);
 	assert.equal(await w.alert.textContent(), "");
 	assert.equal((await page.evaluate(() => window.events)).filter((e) => e.name === "parley-error").length >= 1, true);
+});
+
+test("a killed worker is no error: the answer is still on its way, then it is there", async () => {
+	const w = await open();
+	await w.ask("hello", 1);
+	for (const [n, text] of [[2, "tell me !lost about the worker"], [3, "and this !vanish too"]]) {
+		await w.say(text);
+		await w.host.locator(".message.assistant.streaming").waitFor();
+		await page.waitForTimeout(mock.lease / 2);
+		assert.equal(await w.host.locator(".message.assistant.streaming").count(), 1);
+		assert.equal(await w.host.locator(".note:visible").count(), 0);
+		if (n === 3)
+			await shoot(page, "widget-still-working");
+		await w.answered(n);
+	}
+	assert.equal((await w.texts()).length, 6);
+	assert.equal(mock.lastSession.messages.length, 6);
+	assert.equal(await w.alert.textContent(), "");
+	assert.deepEqual((await page.evaluate(() => window.events)).filter((e) => e.name === "parley-error"), []);
+});
+
+test("two tabs that both see a worker lost ask once more between them", async () => {
+	const one = await open();
+	await one.ask("hello", 1);
+	const tab = await openPage(browser, `${mock.url}/page.html`, { context: page.context() });
+	const two = new Widget(tab);
+	await two.answered(1);
+	await one.say("tell us !lost both");
+	await two.host.locator(".message.assistant.streaming").waitFor();
+	await Promise.all([one.answered(2), two.answered(2)]);
+	assert.deepEqual(await one.texts(), await two.texts());
+	assert.equal((await one.texts()).length, 4);
+	assert.equal(mock.turns.size, 3, "one for hello, one lost, one more");
+	assert.equal(mock.lastSession.messages.length, 4);
+});
+
+test("a retry in one tab clears the failure in the other", async () => {
+	const one = await open();
+	await one.ask("hello", 1);
+	const tab = await openPage(browser, `${mock.url}/page.html`, { context: page.context() });
+	const two = new Widget(tab);
+	await two.answered(1);
+	await one.say("tell us !flaky both");
+	await Promise.all([one.retry.waitFor(), two.retry.waitFor()]);
+	await two.retry.click();
+	await Promise.all([one.answered(2), two.answered(2)]);
+	await Promise.all([one, two].map((w) => w.retry.waitFor({ state: "detached" })));
+	assert.deepEqual(await one.texts(), await two.texts());
+	assert.deepEqual([(await one.texts()).length, mock.turns.size, mock.lastSession.messages.length], [4, 3, 4]);
 });
 
 test("an error event fails the turn too", async () => {
