@@ -14,7 +14,7 @@ wrk_run()
 	test "$4" -gt 1 || _threads=1
 	_close=0
 	test "$3" != closed || _close=1
-	_result=$(BENCH_PATHS="$dir/$7" BENCH_CLOSE=$_close BENCH_METHOD="$method" wrk -t $_threads -c "$4" -d "$seconds" --timeout 10 \
+	_result=$(BENCH_PATHS="$dir/$7" BENCH_THREADS=$_threads BENCH_CLOSE=$_close BENCH_METHOD="$method" wrk -t $_threads -c "$4" -d "$seconds" --timeout 10 \
 		-s "$here/requests.lua" "http://127.0.0.1:$_port" 2>&1 | sed -n 's/^result\t//p')
 	test -n "$_result" || { echo "bench: wrk failed for $2 $5" >&2; exit 1; }
 	printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$5" "$6" "$_result" >>"$dir/results"

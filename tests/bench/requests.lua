@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- requests.lua: for wrk; sends the same method, body and headers to each path of a file in turn.
--- Environment: BENCH_PATHS (file), BENCH_METHOD, BENCH_BODY, BENCH_BEARER, BENCH_CLOSE (1: a connection for each request).
+-- requests.lua: for wrk; sends the same method, body and headers to each path of a file in turn. Threads share no path, if there are enough.
+-- Environment: BENCH_PATHS (file), BENCH_THREADS, BENCH_METHOD, BENCH_BODY, BENCH_BEARER, BENCH_CLOSE (1: a connection for each request).
 
 local requests, at = {}, 0
 local threads = 0
@@ -16,11 +16,15 @@ function init()
 	if bearer then headers["Authorization"] = "Bearer " .. bearer end
 	if body then headers["Content-Type"] = "application/json" end
 	if os.getenv("BENCH_CLOSE") == "1" then headers["Connection"] = "close" end
+	local paths, n = {}, tonumber(os.getenv("BENCH_THREADS"))
 	for path in io.lines(os.getenv("BENCH_PATHS")) do
-		requests[#requests + 1] = wrk.format(os.getenv("BENCH_METHOD") or "GET", path, headers, body)
+		paths[#paths + 1] = path
 	end
-	-- Threads begin at different paths.
-	at = number * math.floor(#requests / 2)
+	for i, path in ipairs(paths) do
+		if #paths < n or i % n == number then
+			requests[#requests + 1] = wrk.format(os.getenv("BENCH_METHOD") or "GET", path, headers, body)
+		end
+	end
 end
 
 function request()

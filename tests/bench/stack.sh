@@ -63,7 +63,7 @@ start_stores()
 		--skip-test-db >"$dir/mariadb-install.log" 2>&1 || { cat "$dir/mariadb-install.log" >&2; exit 1; }
 	bench_start mariadb mariadbd --no-defaults --user="$(id -un)" --datadir="$dir/mysql" --socket="$dir/mariadb.sock" \
 		--skip-networking --character-set-server=utf8mb4 --max-connections=500 --innodb-buffer-pool-size=512M \
-		--innodb-log-file-size=512M --innodb-flush-log-at-trx-commit=1 --skip-log-bin
+		--innodb-log-file-size=512M --innodb-flush-log-at-trx-commit=1 --skip-log-bin ${BENCH_MARIADB:-}
 	bench_start memcached memcached -u "$(id -un)" -s "$dir/memcached.sock" -m 256 -c 2048
 	bench_await MariaDB sql -e 'SELECT 1'
 	sql -e "CREATE DATABASE parley CHARACTER SET utf8mb4 COLLATE utf8mb4_bin; CREATE DATABASE php CHARACTER SET utf8mb4;
@@ -124,6 +124,7 @@ workers = $workers
 threads = $threads
 fcgi_keep_conn = yes
 log_level = ${BENCH_LOG_LEVEL:-warn}
+${BENCH_SETTINGS:-}
 END
 	parley migrate >/dev/null || exit 1
 	for site in bench bench-small bench-large; do
