@@ -7,6 +7,7 @@
 #include "app/agent.h"
 #include "app/agent_api.h"
 #include "app/dispatch.h"
+#include "app/group.h"
 #include "app/head.h"
 #include "app/health.h"
 #include "app/idem.h"
@@ -25,7 +26,7 @@
 
 /* A feature may include those above it, never one below. */
 const struct feature *const app_features[] = {
-	&head_feature, &site_feature, &agent_feature, &idem_feature, &message_feature, &session_feature, &turn_feature, &purge_feature,
+	&head_feature, &site_feature, &agent_feature, &idem_feature, &group_feature, &message_feature, &session_feature, &turn_feature, &purge_feature,
 	&sweep_feature, &agent_api_feature, &session_api_feature, &message_api_feature, &turn_api_feature, &health_feature, &openapi_feature,
 	NULL,
 };
@@ -62,6 +63,7 @@ enum err app_open(struct task *t, const struct conf *conf, void *shared, bool ma
 	app->conf = conf;
 	pthread_mutex_init(&app->db_lock, NULL);
 	app->sites = site_copies_open();
+	app->group = group_open((int)conf->append_group);
 	app->router = dispatch_open_router();
 	enum err e = open_parts(t, app, shared, may_wait);
 	if (e)
@@ -82,6 +84,7 @@ void app_close(struct app **app)
 		cache_close(&a->cache);
 	router_close(&a->router);
 	site_copies_close(&a->sites);
+	group_close(&a->group);
 	secret_wipe(a->token_key, sizeof a->token_key);
 	pthread_mutex_destroy(&a->db_lock);
 	free(a);

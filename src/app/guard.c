@@ -82,8 +82,9 @@ static void add_cors(struct call *c)
 
 static enum err check_origin(struct call *c, const struct site *site)
 {
-	if (!c->rq->origin.p)
-		return ERR_OK;
+	bool is_public = c->who.who == WHO_PUBLISHABLE_KEY;
+	if (!c->rq->origin.p) /* a page reads its own origin's answers without naming it, but it starts nothing so */
+		return is_public ? refuse(c, ERR_ORIGIN_REFUSED, "a publishable key is for pages: the request must name its origin") : ERR_OK;
 	http_header(c->rs, "Vary", "Origin");
 	if (site_allows_origin(site, c->rq->origin)) {
 		add_cors(c);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * message: owns the table messages. Invariants: the key (conversation, seq) is given once and never again; seq has no gaps; an append either
- * commits whole or leaves nothing; no message is stored below a session that is gone, since every append locks the conversation's row.
+ * commits whole or leaves nothing; no message stays below a session that is gone: the foreign key refuses it once the conversation is, and the
+ * purge takes the conversation only when nothing is below. An append that began before its session was ended may still be stored.
  */
 #include "app/message.h"
 
 #include "app/codec.h"
+#include "app/group.h"
 #include "base/metrics.h"
 #include "base/stamp.h"
 
@@ -13,17 +15,12 @@
 #define TRIES_LOCKED 20
 
 #define INSERT_COLUMNS "conversation, seq, id, site, role, content, metadata, extra, turn, created_at"
-#define APPEND_SQL                                                                                                     \
-	"INSERT INTO messages (" INSERT_COLUMNS ") SELECT c.id, ?, ?, c.site, ?, ?, ?, ?, ?, ? FROM conversations c"   \
-	" JOIN sessions s ON s.id = c.session WHERE c.id = ? AND c.site = ? AND s.status = 1"                          \
-	" AND ? = 1 + COALESCE((SELECT MAX(m.seq) FROM messages m WHERE m.conversation = c.id), c.base_seq)"
 #define LOCK_SQL                                                                                                       \
 	"SELECT s.status, c.base_seq, (SELECT MAX(m.seq) FROM messages m WHERE m.conversation = c.id)"                 \
 	" FROM conversations c JOIN sessions s ON s.id = c.session WHERE c.id = ? AND c.site = ?"
 
-enum { APPEND, LOCK, INSERT, PAGE_ASC, PAGE_DESC, PURGE_FROM, PURGE };
+enum { LOCK, INSERT, PAGE_ASC, PAGE_DESC, PURGE_FROM, PURGE };
 static const struct db_stmt stmts[] = {
-	[APPEND] = { APPEND_SQL " LOCK IN SHARE MODE", APPEND_SQL, NULL },
 	[LOCK] = { LOCK_SQL " FOR UPDATE", LOCK_SQL, NULL },
 	[INSERT] = { "INSERT INTO messages (" INSERT_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
 	[PAGE_ASC] = { "SELECT " MESSAGE_COLUMNS " FROM messages m WHERE m.conversation = ? AND m.site = ? AND m.seq >= ? AND m.seq <= ?"
@@ -154,17 +151,22 @@ static enum err append_locked(struct task *t, struct db_conn *c, void *arg)
 	return idem_store(t, c, a->idem, a->app, &a->h->site, &a->h->session, 201, buf_bytes(&answer));
 }
 
-/* One message in one statement, one round trip, one commit; it stores nothing unless h is up to date. ERR_RETRY when it is not. */
+/*
+ * One message in one statement, one round trip, one commit, often shared with others. It stores nothing unless h is up to date: the seq is
+ * taken, or the conversation gone. ERR_RETRY then.
+ */
 static enum err append_one(struct task *t, struct append *a)
 {
 	struct packed p = pack(t->arena, a->items);
-	int64_t changed = 0, now = stamp_now();
+	int64_t now = stamp_now();
 	row_of(a->items, &a->h->conversation, a->h->last_seq + 1, now, a->rows);
-	enum err e = store_run(t, a->app, &stmts[APPEND],
-			       DB_ARGS(db_int(a->rows->seq), db_ident(&a->rows->id), db_int(a->items->role), db_blob(p.content.p, p.content.n),
-				       db_blob(p.metadata.p, p.metadata.n), db_blob(p.extra.p, p.extra.n), optional_ident(&a->items->turn),
-				       db_int(now), db_ident(&a->h->conversation), db_ident(&a->h->site), db_int(a->rows->seq)), &changed);
-	if (e == ERR_DUPLICATE || (!e && changed == 0))
+	const struct db_arg args[GROUP_COLUMNS] = {
+		db_ident(&a->h->conversation), db_int(a->rows->seq), db_ident(&a->rows->id), db_ident(&a->h->site), db_int(a->items->role),
+		db_blob(p.content.p, p.content.n), db_blob(p.metadata.p, p.metadata.n), db_blob(p.extra.p, p.extra.n),
+		optional_ident(&a->items->turn), db_int(now),
+	};
+	enum err e = group_insert(t, a->app, args);
+	if (e == ERR_DUPLICATE || e == ERR_NOT_FOUND)
 		return ERR_RETRY;
 	if (!e)
 		a->json = message_render_all(t->arena, a->rows, 1);

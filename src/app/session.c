@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * session: owns the tables sessions, conversations and deletions. Invariants: a session's id is fixed by its site and own id, or random; its version
- * grows with each change of its row; an append and a deletion of the same conversation exclude each other by its row lock.
+ * grows with each change of its row; a conversation outlives its session until what is below it is removed.
  */
 #include "app/session.h"
 
@@ -25,7 +25,7 @@
 #define LOCK_SQL "SELECT title, tags, metadata, state, config, context, version FROM sessions WHERE site = ? AND id = ?"
 #define CONVERSATIONS_SQL "SELECT id FROM conversations WHERE session = ? AND site = ?"
 
-enum { INSERT, CONVERSATION_INSERT, LOCK, UPDATE, END, DELETE, CONVERSATIONS, NOTE_DELETION, CONVERSATIONS_DELETE,
+enum { INSERT, CONVERSATION_INSERT, LOCK, UPDATE, END, DELETE, CONVERSATIONS, NOTE_DELETION,
        LIST, LIST_USER = LIST + 2, LIST_AGENT = LIST_USER + 2, LIST_BOTH = LIST_AGENT + 2 };
 static const struct db_stmt stmts[] = {
 	[INSERT] = { "INSERT INTO sessions (id, site, own_id, name, agent, agent_name, user_id, client_type, context, title, status, tags,"
@@ -40,7 +40,6 @@ static const struct db_stmt stmts[] = {
 	[DELETE] = { "DELETE FROM sessions WHERE site = ? AND id = ?", NULL, NULL },
 	[CONVERSATIONS] = { CONVERSATIONS_SQL " FOR UPDATE", CONVERSATIONS_SQL, NULL },
 	[NOTE_DELETION] = { "INSERT INTO deletions (conversation, site, created_at) VALUES (?, ?, ?)", NULL, NULL },
-	[CONVERSATIONS_DELETE] = { "DELETE FROM conversations WHERE session = ? AND site = ?", NULL, NULL },
 	[LIST] = LISTS(""),
 	[LIST_USER] = LISTS(" AND s.user_id = ?"),
 	[LIST_AGENT] = LISTS(" AND s.agent = ?"),
@@ -218,9 +217,11 @@ static enum err delete_in(struct task *t, struct db_conn *c, void *arg)
 		struct ident id;
 		db_cell_ident(r, i, 0, &id);
 		e = db_run(t, c, &stmts[NOTE_DELETION], DB_ARGS(db_ident(&id), db_ident(&h->site), db_int(stamp_now())), NULL);
+		if (e == ERR_DUPLICATE) { /* of an earlier session with this own id, still being purged */
+			task_clear_fault(t);
+			e = ERR_OK;
+		}
 	}
-	if (!e)
-		e = db_run(t, c, &stmts[CONVERSATIONS_DELETE], DB_ARGS(db_ident(&h->session), db_ident(&h->site)), NULL);
 	return e ? e : idem_forget(t, c, &h->site, &h->session);
 }
 

@@ -44,8 +44,8 @@ enum err session_update(struct task *t, struct app *app, struct head *h, const s
 enum err session_end(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session) MUST_CHECK;
 
 /*
- * Deletes the session and its conversations in one transaction and notes the conversations for the purge (purge.c) of what is below them. From the
- * commit on nothing can be added below them. ERR_NOT_FOUND.
+ * Deletes the session in one transaction and notes its conversations for the purge (purge.c), which removes them and all that is below. From the
+ * commit on the session is not found. ERR_NOT_FOUND.
  */
 enum err session_delete(struct task *t, struct app *app, const struct head *h) MUST_CHECK;
 

@@ -14,6 +14,7 @@
 #include "http/router.h"
 
 struct site_copies; /* site.c */
+struct group;       /* group.c */
 
 struct app {
 	const struct conf *conf;
@@ -24,6 +25,7 @@ struct app {
 	struct cache *cache;
 	struct router *router;
 	struct site_copies *sites;
+	struct group *group;
 	unsigned char token_key[SECRET_KEY_SIZE];
 	atomic_int turns_running;
 };

@@ -294,7 +294,7 @@ static enum err settle(struct task *t, struct db_conn *c, enum err e, bool decid
 {
 	if (!e)
 		return ERR_OK;
-	if (e != ERR_DUPLICATE) {
+	if (e != ERR_DUPLICATE && e != ERR_NOT_FOUND) {
 		metric_add(METRIC_db_errors_total, 1);
 		if (c->in_transaction)
 			c->doom = e;

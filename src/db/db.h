@@ -95,7 +95,7 @@ void db_give(struct db_conn **c);
 /*
  * Runs one statement. changed_r (may be NULL): rows matched (both drivers count found rows, not changed ones). rows_r of
  * db_query: the whole answer, in the task's arena. Outside a transaction a statement commits by itself.
- * Errors: ERR_DUPLICATE (unique key), ERR_RETRY (deadlock, lock timeout, 1020, SQLITE_BUSY), ERR_UNAVAILABLE (connection lost; a
+ * Errors: ERR_DUPLICATE (unique key), ERR_NOT_FOUND (the row that a foreign key names is gone), ERR_RETRY (deadlock, lock timeout, 1020, SQLITE_BUSY), ERR_UNAVAILABLE (connection lost; a
  * write outside a transaction, or a COMMIT, gives ERR_COMMIT_UNKNOWN instead), ERR_TOO_LARGE (packet), ERR_INTERNAL (anything else; a bug).
  */
 enum err db_run(struct task *t, struct db_conn *c, const struct db_stmt *s, const struct db_arg *args, size_t n_args,

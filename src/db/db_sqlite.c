@@ -35,7 +35,7 @@ static enum err judge(int code)
 	case SQLITE_CONSTRAINT:
 		if (code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY || code == SQLITE_CONSTRAINT_ROWID)
 			return ERR_DUPLICATE;
-		return ERR_INTERNAL;
+		return code == SQLITE_CONSTRAINT_FOREIGNKEY ? ERR_NOT_FOUND : ERR_INTERNAL;
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
 		return ERR_RETRY;
@@ -177,7 +177,7 @@ static enum err set_connection(struct task *t, sqlite3 *h, const struct place *p
 	if (!place->is_memory)
 		e = turn_on_wal(t, h, place->name, timeout_ms);
 	/* LIKE tells case apart, as utf8mb4_bin does. */
-	if (!e && (!pragma(h, "PRAGMA synchronous=FULL") || !pragma(h, "PRAGMA case_sensitive_like=ON")))
+	if (!e && (!pragma(h, "PRAGMA synchronous=FULL") || !pragma(h, "PRAGMA case_sensitive_like=ON") || !pragma(h, "PRAGMA foreign_keys=ON")))
 		e = task_fail_internal(t, ERR_UNAVAILABLE, "sqlite %d: %s", sqlite3_extended_errcode(h), sqlite3_errmsg(h));
 	return e;
 }
