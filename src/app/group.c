@@ -125,7 +125,7 @@ enum err group_insert(struct task *t, struct app *app, const struct db_arg args[
 	*g->last = &own;
 	g->last = &own.next;
 	while (!own.is_done) {
-		if (g->leaders < LEADERS)
+		if (g->first && g->leaders < LEADERS) /* its own row may be under way with another that leads */
 			lead(t, app, g);
 		else
 			pthread_cond_wait(&own.wake, &g->lock);
