@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * real.test: what only a real server can show: slow answers, killed workers, failed turns, and what is stored in the end. Runs with
+ * PARLEY_BASE_URL as the quickstart serves it; tests/stages/50-browser.sh sets that and
+ *	PARLEY_SK             a secret key of the first site
+ *	PARLEY_SLOW_AGENT     an agent of it that takes its time for each word
+ *	PARLEY_BROKEN_AGENT   one whose provider cannot be reached
+ *	PARLEY_WORKERS_KILL   a shell command that kills every worker of the server, whose turn_lease is a few seconds
+ * Tests are skipped where what they need is missing. (UI-2 UI-3 UI-4 TRN-7 TRN-8 SIT-3)
+ */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+import { STRINGS } from "../../htdocs/parley-chat-strings.js";
+import { Widget, launchBrowser, openPage, shoot } from "./support.mjs";
+
+const { PARLEY_SK: secretKey, PARLEY_SLOW_AGENT: slow, PARLEY_BROKEN_AGENT: broken, PARLEY_WORKERS_KILL: kill } = process.env;
+const base = process.env.PARLEY_BASE_URL?.replace(/\/+$/, "");
+const needs = (...settings) => ({ skip: [base, ...settings].every(Boolean) ? false : "needs a real server" });
+const STORY = Array.from({ length: 24 }, (_, i) => `word${i + 1}`).join(" ");
+
+let browser;
+let sites;
+
+before(async () => {
+	if (!base)
+		return;
+	sites = (await (await fetch(`${base}/demo/config.json`)).json()).sites;
+	browser = await launchBrowser();
+});
+after(() => browser?.close());
+
+/* The demo page; `first` replaces what its config says of the first site, and `all` of every site. */
+async function open({ first = {}, all = {}, ...options } = {}) {
+	const context = await browser.newContext(options);
+	context.keys = []; /* Idempotency-Key of each POST with the story */
+	context.on("request", (rq) => {
+		if (rq.method() === "POST" && rq.postDataJSON()?.message === STORY)
+			context.keys.push(rq.headers()["idempotency-key"]);
+	});
+	const config = { sites: sites.map((site, i) => ({ ...site, ...all, ...(i === 0 ? first : {}) })) };
+	await context.route("**/demo/config.json", (route) => route.fulfill({ json: config }));
+	return show(context);
+}
+
+async function show(context) {
+	const page = await openPage(browser, `${base}/demo/`, { context });
+	const widgets = sites.map((site) => new Widget(page, `.site[data-site="${site.name}"] parley-chat`));
+	await widgets[0].input.waitFor();
+	return { page, context, first: widgets[0], second: widgets[1] };
+}
+
+async function close({ page, context }) {
+	assert.deepEqual(page.troubles, []);
+	await context.close();
+}
+
+/* The widget's session as the server keeps it: "role: text" of each message, asked for with the session's own token. */
+async function stored(widget) {
+	const { id } = await widget.session();
+	return widget.page.evaluate(async ([url, sessionId]) => {
+		const { token } = Object.values(localStorage).map((value) => JSON.parse(value)).find((record) => record.session_id === sessionId);
+		const response = await fetch(`${url}/v1/sessions/${sessionId}/messages?limit=100`, { headers: { Authorization: `Bearer ${token}` } });
+		return (await response.json()).data.map((message) => `${message.role}: ${message.content}`);
+	}, [base, id]);
+}
+
+const exchange = (...texts) => texts.flatMap((text) => [`user: ${text}`, `assistant: You said: ${text}`]);
+const growing = (widget) => widget.host.locator(".message.assistant.streaming .text");
+const errors = (page) => page.evaluate(() => window.events.filter((e) => e.name === "parley-error").map((e) => e.detail.code));
+/* The turn was lost indeed: it took several requests, of one key. */
+const assertLost = ({ context: { keys } }) => assert.deepEqual([keys.length >= 2, new Set(keys).size], [true, 1]);
+const killWorkers = () => promisify(execFile)("/bin/sh", ["-c", kill]);
+
+async function setAgent(name, fields) {
+	const response = await fetch(`${base}/v1/agents/${name}`, {
+		method: "PATCH", headers: { Authorization: `Bearer ${secretKey}`, "Content-Type": "application/json" }, body: JSON.stringify(fields),
+	});
+	assert.equal(response.status, 200, await response.text());
+}
+
+test("a conversation, with the API's address left out of the page or written in it", needs(), async () => {
+	for (const address of ["", base]) {
+		const view = await open({ all: { base: address } });
+		await view.first.ask("Good morning! Do you have rye bread?", 1);
+		await view.first.ask("line one\nline two", 2);
+		const expected = exchange("Good morning! Do you have rye bread?", "line one\nline two");
+		assert.deepEqual(await stored(view.first), expected);
+		assert.deepEqual((await view.first.texts()).map((text, i) => `${i % 2 ? "assistant" : "user"}: ${text}`), expected);
+		await view.page.reload();
+		await view.first.ask("and after a reload", 3);
+		assert.deepEqual(await stored(view.first), [...expected, ...exchange("and after a reload")]);
+		assert.deepEqual(await errors(view.page), []);
+		await close(view);
+	}
+});
+
+test("reloads in the middle of a slow answer go on with it, without a second bubble", needs(slow), async () => {
+	const view = await open({ first: { agent: slow } });
+	await view.first.say(STORY);
+	let seen = 0;
+	for (let round = 0; round < 3; round++) {
+		await growing(view.first).filter({ hasText: `word${2 + 5 * round} ` }).waitFor();
+		assert.equal((await view.first.texts()).length, 2);
+		const { length } = await growing(view.first).textContent();
+		assert.ok(length > seen && length < STORY.length, "it grows");
+		seen = length;
+		await view.page.reload();
+	}
+	await view.first.answered(1);
+	assert.deepEqual(await view.first.texts(), [STORY, `You said: ${STORY}`]);
+	assert.deepEqual(await stored(view.first), exchange(STORY));
+	await close(view);
+});
+
+test("a reload before the first word of an answer neither loses nor doubles the message", needs(slow), async () => {
+	const view = await open({ first: { agent: slow } });
+	await view.first.ask("hello", 1);
+	await view.first.say(STORY);
+	await view.page.reload();
+	await view.first.answered(2);
+	assert.deepEqual(await stored(view.first), exchange("hello", STORY));
+	assert.equal((await view.first.texts()).length, 4);
+	await close(view);
+});
+
+test("every worker killed in the middle of an answer: it comes all the same, and each message is stored once", needs(slow, kill), async () => {
+	const view = await open({ first: { agent: slow } });
+	await view.first.ask("before", 1);
+	await view.first.say(STORY);
+	await growing(view.first).filter({ hasText: "word4 " }).waitFor();
+	await killWorkers();
+	await view.first.say("typed meanwhile");
+	await view.page.waitForTimeout(1500);
+	assert.match(await growing(view.first).textContent(), /^You said: word1 word2 word3 word4 /, "what came stays");
+	await shoot(view.page, "real-killed");
+	await view.first.answered(3);
+	await view.first.ask("and on", 4);
+	assert.deepEqual(await stored(view.first), exchange("before", STORY, "typed meanwhile", "and on"));
+	assert.equal((await view.first.texts()).length, 8);
+	assert.deepEqual(await errors(view.page), []);
+	assert.equal(await view.first.host.locator(".note:visible").count(), 0);
+	assertLost(view);
+	await close(view);
+});
+
+test("every worker killed in the middle of the first answer, and the page reloaded", needs(slow, kill), async () => {
+	const view = await open({ first: { agent: slow } });
+	await view.first.say(STORY);
+	await growing(view.first).filter({ hasText: "word3 " }).waitFor();
+	const session = await view.first.session();
+	await killWorkers();
+	await view.page.reload();
+	await view.first.answered(1);
+	assert.deepEqual(await view.first.texts(), [STORY, `You said: ${STORY}`]);
+	assert.equal((await view.first.session()).id, session.id);
+	assert.deepEqual(await stored(view.first), exchange(STORY));
+	await view.first.ask("and on", 2);
+	assert.deepEqual(await stored(view.first), exchange(STORY, "and on"));
+	assertLost(view);
+	await close(view);
+});
+
+test("workers killed again and again under a conversation lose and double nothing", needs(kill), async () => {
+	const view = await open();
+	const said = Array.from({ length: 12 }, (_, i) => `message ${i + 1}`);
+	const killing = (async () => {
+		for (let i = 0; i < 4; i++) {
+			await killWorkers();
+			await new Promise((resolve) => setTimeout(resolve, 300));
+		}
+	})();
+	for (const [i, text] of said.entries())
+		await view.first.ask(text, i + 1);
+	await killing;
+	assert.deepEqual(await stored(view.first), exchange(...said));
+	assert.equal((await view.first.texts()).length, 24);
+	await close(view);
+});
+
+test("a provider that fails: the message is kept, and trying again goes on with it", needs(broken, secretKey), async () => {
+	const view = await open({ first: { agent: broken } });
+	try {
+		await view.first.say("can you hear me?");
+		await view.first.retry.waitFor();
+		assert.equal(await view.first.alert.textContent(), STRINGS.en.errorAnswer);
+		await view.first.retry.click();
+		await view.page.waitForFunction(() => window.events.filter((e) => e.name === "parley-error").length === 2);
+		assert.deepEqual(await stored(view.first), ["user: can you hear me?"]);
+		await view.page.reload();
+		await view.first.retry.waitFor();
+		await shoot(view.page, "real-failed");
+		await setAgent(broken, { provider: "echo" });
+		await view.first.retry.click();
+		await view.first.answered(1);
+		await view.first.ask("good", 2);
+		assert.deepEqual(await stored(view.first), exchange("can you hear me?", "good"));
+		assert.equal((await view.first.texts()).length, 4);
+		await close(view);
+	} finally {
+		await setAgent(broken, { provider: "nowhere" });
+	}
+});
+
+test("two sites never mix, in the page nor on the server", needs(), async () => {
+	const view = await open();
+	await view.first.say("alpha one");
+	await view.second.say("omega one");
+	await Promise.all([view.first.answered(1), view.second.answered(1)]);
+	await view.first.say("alpha two");
+	await view.second.say("omega two");
+	await Promise.all([view.first.answered(2), view.second.answered(2)]);
+	await view.page.reload();
+	await Promise.all([view.first.answered(2), view.second.answered(2)]);
+	assert.deepEqual(await stored(view.first), exchange("alpha one", "alpha two"));
+	assert.deepEqual(await stored(view.second), exchange("omega one", "omega two"));
+	assert.deepEqual(await view.second.user.allTextContents(), ["omega one", "omega two"]);
+	const statuses = await view.page.evaluate(async (url) => {
+		const records = Object.values(localStorage).map((value) => JSON.parse(value));
+		const ask = ({ session_id: id }, { token }) =>
+			fetch(`${url}/v1/sessions/${id}/messages`, { headers: { Authorization: `Bearer ${token}` } }).then((r) => r.status);
+		return Promise.all([ask(records[0], records[0]), ask(records[1], records[1]), ask(records[0], records[1]), ask(records[1], records[0])]);
+	}, base);
+	assert.deepEqual(statuses, [200, 200, 404, 404]);
+	await close(view);
+});
+
+test("a second tab sees the same conversation, also as an answer grows, and takes part in it", needs(slow), async () => {
+	const view = await open({ first: { agent: slow } });
+	await view.first.ask("hello", 1);
+	const other = await show(view.context);
+	await other.first.answered(1);
+	await view.first.say(STORY);
+	await growing(other.first).filter({ hasText: "word3 " }).waitFor();
+	await Promise.all([view.first.answered(2), other.first.answered(2)]);
+	assert.deepEqual(await other.first.texts(), await view.first.texts());
+	await other.first.ask("from the second tab", 3);
+	await view.first.answered(3);
+	assert.deepEqual(await other.first.texts(), await view.first.texts());
+	assert.deepEqual(await stored(view.first), exchange("hello", STORY, "from the second tab"));
+	assert.deepEqual(other.page.troubles, []);
+	await close(view);
+});
+
+test("a second tab survives killed workers with the first: one answer between them", needs(slow, kill), async () => {
+	const view = await open({ first: { agent: slow } });
+	await view.first.ask("hello", 1);
+	const other = await show(view.context);
+	await other.first.answered(1);
+	await view.first.say(STORY);
+	await growing(other.first).filter({ hasText: "word3 " }).waitFor();
+	await killWorkers();
+	await Promise.all([view.first.answered(2), other.first.answered(2)]);
+	assert.deepEqual(await other.first.texts(), await view.first.texts());
+	assert.deepEqual(await stored(view.first), exchange("hello", STORY));
+	assertLost(view);
+	await close(view);
+});
