@@ -116,11 +116,14 @@ static enum err find_session(struct call *c)
 {
 	c->head = arena_alloc(c->task->arena, sizeof *c->head);
 	enum err e = head_find(c->task, c->app, &c->who.site, c->params[0], c->head);
-	if (e)
+	if (e && e != ERR_CORRUPT)
 		return e;
 	c->audit_session = c->head->session;
 	if (c->who.who == WHO_SESSION && (!ident_equal(&c->who.session, &c->head->session) || !ident_equal(&c->who.user, &c->head->user)))
 		return refuse(c, ERR_NOT_FOUND, "there is no such session");
+	if (e && !(c->route->flags & ROUTE_TAKES_CORRUPT))
+		return e;
+	task_clear_fault(c->task);
 	return ERR_OK;
 }
 

@@ -118,8 +118,11 @@ static enum err corrupt_session(struct task *t, const struct head *h)
 /* The row's unchanging part as JSON. */
 static enum err render_row(struct task *t, const struct db_rows *r, size_t row, struct head *h)
 {
-	struct bytes state, config;
+	struct bytes tags = db_cell_bytes(r, row, 9), metadata = db_cell_bytes(r, row, 10), state, config;
 	if (!codec_unpack(t->arena, db_cell_bytes(r, row, 11), &state) || !codec_unpack(t->arena, db_cell_bytes(r, row, 12), &config))
+		return corrupt_session(t, h);
+	if (!render_is_sound(t, tags, JSONX_ARRAY) || !render_is_sound(t, metadata, JSONX_OBJECT) || !render_is_sound(t, state, JSONX_OBJECT) ||
+	    !render_is_sound(t, config, JSONX_OBJECT))
 		return corrupt_session(t, h);
 	struct buf b;
 	buf_init(&b, t->arena, 1024 + state.n + config.n);
@@ -136,8 +139,8 @@ static enum err render_row(struct task *t, const struct db_rows *r, size_t row, 
 	buf_member_string(&b, "context", db_cell_bytes(r, row, 6));
 	buf_member_string(&b, "title", db_cell_bytes(r, row, 7));
 	buf_member_str(&b, "status", session_status_name(h->status));
-	buf_member_json(&b, "tags", db_cell_bytes(r, row, 9));
-	buf_member_json(&b, "metadata", db_cell_bytes(r, row, 10));
+	buf_member_json(&b, "tags", tags);
+	buf_member_json(&b, "metadata", metadata);
 	buf_member_json(&b, "state", state);
 	buf_member_json(&b, "config", config);
 	render_ident(&b, "conversation_id", PREFIX_CONVERSATION, &h->conversation);

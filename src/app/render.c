@@ -46,30 +46,44 @@ static void report_corrupt(struct task *t, const struct message_row *m)
 	log_error(t, "corrupt_record", { "table", "messages", 0 }, { "conversation", conversation, 0 }, { "seq", NULL, m->seq });
 }
 
-/* An optional packed column: NULL and unreadable both give nothing; the latter clears *is_sound. */
-static struct bytes unpack(struct task *t, const struct db_rows *rows, size_t row, size_t col, bool *is_sound)
+bool render_is_sound(struct task *t, struct bytes json, enum jsonx_type type)
+{
+	struct jsonx_flaw flaw;
+	return jsonx_type(json) == type && jsonx_check(t->arena, json, &flaw);
+}
+
+/* An optional packed column that holds an object: NULL and unreadable both give nothing; the latter clears *is_sound. */
+static struct bytes unpack_object(struct task *t, const struct db_rows *rows, size_t row, size_t col, bool *is_sound)
 {
 	struct bytes out = { NULL, 0 };
 	struct bytes stored = db_cell_bytes(rows, row, col);
-	if (stored.p && !codec_unpack(t->arena, stored, &out))
+	if (stored.p && !(codec_unpack(t->arena, stored, &out) && render_is_sound(t, out, JSONX_OBJECT)))
 		*is_sound = false;
+	return out;
+}
+
+/* The content: a string or an array of parts. */
+static struct bytes unpack_content(struct task *t, struct bytes stored, bool *is_sound)
+{
+	struct bytes out = { NULL, 0 };
+	*is_sound = codec_unpack(t->arena, stored, &out) && (render_is_sound(t, out, JSONX_STRING) || render_is_sound(t, out, JSONX_ARRAY));
 	return out;
 }
 
 void message_from_row(struct task *t, const struct db_rows *rows, size_t row, struct message_row *m_r)
 {
-	bool is_sound = true;
+	bool is_sound;
 	memset(m_r, 0, sizeof *m_r);
 	db_cell_ident(rows, row, 0, &m_r->conversation);
 	m_r->seq = db_cell_int(rows, row, 1);
 	db_cell_ident(rows, row, 2, &m_r->id);
 	m_r->role = (int)db_cell_int(rows, row, 3);
-	m_r->content = unpack(t, rows, row, 4, &is_sound);
-	m_r->metadata = unpack(t, rows, row, 5, &is_sound);
-	m_r->extra = unpack(t, rows, row, 6, &is_sound);
+	m_r->content = unpack_content(t, db_cell_bytes(rows, row, 4), &is_sound);
+	m_r->metadata = unpack_object(t, rows, row, 5, &is_sound);
+	m_r->extra = unpack_object(t, rows, row, 6, &is_sound);
 	db_cell_ident(rows, row, 7, &m_r->turn);
 	m_r->created_at = db_cell_int(rows, row, 8);
-	if (is_sound && m_r->content.n > 0)
+	if (is_sound)
 		return;
 	m_r->content = m_r->metadata = m_r->extra = (struct bytes){ NULL, 0 };
 	report_corrupt(t, m_r);

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/ident.h"
+#include "base/jsonx.h"
 #include "db/db.h"
 
 #define PREFIX_SESSION "ses_"
@@ -29,6 +30,11 @@ const char *session_status_name(int status);
 
 /* Adds a member with an id in text form; a zero id is written as null. */
 void render_ident(struct buf *b, const char *name, const char *prefix, const struct ident *id);
+
+/*
+ * Whether stored text is JSON of this type. It was when it was stored; what came of it since must not break the answers it stands in (OPS-6).
+ */
+bool render_is_sound(struct task *t, struct bytes json, enum jsonx_type type);
 
 /* A stored message, unpacked. Raw members are JSON text; empty ones are left out. */
 struct message_row {
