@@ -56,7 +56,7 @@ for file in "$root"/tests/stages/[0-9]*.sh; do
 	total_passed=$((total_passed + $1))
 	total_failed=$((total_failed + failed))
 	total_skipped=$((total_skipped + $3))
-	test "$stage" != build || test "$failed" = 0 || break
+	test "$stage" != build || test -x "$PARLEY" || break
 done
 
 echo "Took $(($(date +%s) - began)) s; the logs are in $work/log."

@@ -3,7 +3,8 @@
 # shellcheck shell=sh disable=SC2046,SC2154
 ASAN_OPTIONS=abort_on_error=0:detect_leaks=1:allocator_may_return_null=1
 UBSAN_OPTIONS=print_stacktrace=1
-export ASAN_OPTIONS UBSAN_OPTIONS
+LSAN_OPTIONS=suppressions=$root/tests/stages/leaks.supp:print_suppressions=0
+export ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS
 build asan CC=gcc --enable-dev-warnings --enable-sanitize=address,undefined CFLAGS='-g -O1'
 check "builds with ASan and UBSan" test $? = 0
 run_programs asan $(test_programs asan)
