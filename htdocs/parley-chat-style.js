@@ -175,6 +175,17 @@ h2 { margin: 0; font-size: 1rem; font-weight: 650; line-height: 1.3; overflow: h
 .retry { min-block-size: 24px; padding: 0 0.25rem; font-weight: 650; text-decoration: underline; text-underline-offset: 2px; border-radius: 4px; }
 .dots { display: inline-flex; gap: 4px; padding-block: 0.45em; }
 .dots i { inline-size: 7px; block-size: 7px; border-radius: 50%; background: var(--muted); animation: blink 1.2s infinite both; }
+.streaming .text:not(:has(.dots))::after {
+	content: "";
+	display: inline-block;
+	inline-size: 7px;
+	block-size: 7px;
+	margin-inline-start: 0.4em;
+	border-radius: 50%;
+	background: var(--muted);
+	vertical-align: 0.08em;
+	animation: blink 1.2s infinite both;
+}
 .dots i:nth-child(2) { animation-delay: 0.15s; }
 .dots i:nth-child(3) { animation-delay: 0.3s; }
 

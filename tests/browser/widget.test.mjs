@@ -104,6 +104,8 @@ test("a killed worker is no error: the answer is still on its way, then it is th
 		await w.host.locator(".message.assistant.streaming").waitFor();
 		await page.waitForTimeout(mock.lease / 2);
 		assert.equal(await w.host.locator(".message.assistant.streaming").count(), 1);
+		const sign = await w.host.locator(".streaming .text").evaluate((e) => getComputedStyle(e.querySelector(".dots i") ?? e, e.firstElementChild ? null : "::after"));
+		assert.equal(sign.animationName ?? "", "blink", "it is seen to be at work");
 		assert.equal(await w.host.locator(".note:visible").count(), 0);
 		if (n === 3)
 			await shoot(page, "widget-still-working");
