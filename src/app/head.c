@@ -367,12 +367,16 @@ struct bytes head_tail_message(const struct head *h, size_t i)
 bool head_newest(const struct head *h, int64_t limit, struct bytes *json_r)
 {
 	size_t n = (size_t)limit;
+	if (n == 0) {
+		*json_r = (struct bytes){ h->tail.p, 0 };
+		return true;
+	}
 	if (n >= h->n_tail) {
 		*json_r = h->tail;
 		return (int64_t)h->n_tail >= limit || (int64_t)h->n_tail == h->last_seq;
 	}
 	uint32_t from = h->offsets[h->n_tail - n];
-	*json_r = n ? (struct bytes){ h->tail.p + from, h->tail.n - from } : (struct bytes){ h->tail.p, 0 };
+	*json_r = (struct bytes){ h->tail.p + from, h->tail.n - from };
 	return true;
 }
 

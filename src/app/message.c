@@ -214,7 +214,7 @@ enum err message_append(struct task *t, struct app *app, struct head *h, const s
 /* Bounds of a page as a dense run of seqs, lo to hi; empty when lo > hi. */
 static void bounds_of(const struct message_page *p, int64_t last, int64_t *lo_r, int64_t *hi_r, bool *has_more_r)
 {
-	int64_t lo = p->after > 0 ? p->after + 1 : 1;
+	int64_t lo = 1 + (p->after < last ? p->after : last);
 	int64_t hi = p->before > 0 && p->before - 1 < last ? p->before - 1 : last;
 	*has_more_r = hi - lo + 1 > p->limit;
 	if (*has_more_r && p->is_descending)
