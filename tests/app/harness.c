@@ -424,6 +424,7 @@ struct answer api_ask(struct api *h, const struct ask *q)
 	return r;
 }
 
+static struct answer ask_formatted(struct api *h, struct ask *q, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
 static struct answer ask_formatted(struct api *h, struct ask *q, const char *fmt, va_list ap)
 {
 	struct arena *a = answer_arena(h);
