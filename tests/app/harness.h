@@ -107,6 +107,9 @@ char *api_text(struct api *h, const char *fmt, ...) __attribute__((format(printf
 #define must_be(a, wanted)                                                                                             \
 	cr_assert_eq((a).status, (wanted), "%d instead of %d: %.*s", (a).status, (wanted), (int)(a).body.n, (a).body.p)
 
+/* Checks what holds for every answer, whatever was asked, and parts event streams; of one that the client cut off only the head. */
+void answer_check(struct answer *a, bool is_cut);
+
 /* A header of an answer, or NULL. */
 const char *header_of(const struct answer *a, const char *name);
 

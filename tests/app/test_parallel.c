@@ -211,6 +211,33 @@ Test(parallel, one_key_makes_one_session, .timeout = 60)
 	api_close(&h);
 }
 
+static void chat_same_key(void *arg, int i)
+{
+	struct crowd *c = arg;
+	c->answers[i] = ask(app_of(c, i), .method = "POST", .to = "/v1/chat/guide/message", .key = c->h->sk, .body = "{\"message\":\"once\"}", .idem = "the-same");
+}
+
+/* TRN-7: one answer, whatever is retried; who comes while it is made is told so. */
+Test(parallel, one_key_makes_one_turn, .timeout = 60)
+{
+	struct api *h = api_open_with(API_FILE, many_turns);
+	struct crowd c = { .h = h, .twin = api_twin(h, 0, many_turns) };
+	in_parallel(16, chat_same_key, &c);
+	struct answer last = api_post_once(h, h->sk, "the-same", "{\"message\":\"once\"}", "/v1/chat/guide/message");
+	must_be(last, 200);
+	for (int i = 0; i < 16; i++) {
+		if (c.answers[i].status == 409)
+			cr_assert_str_eq(code_of(&c.answers[i]), "request_running");
+		else
+			cr_assert_str_eq(masked(&c.answers[i]), masked(&last));
+	}
+	cr_assert_eq(sql_int(h, "SELECT COUNT(*) FROM sessions WHERE site = ?", DB_ARGS(db_ident(&h->home.id))), 1);
+	cr_assert_eq(sql_int(h, "SELECT COUNT(*) FROM turns WHERE site = ?", DB_ARGS(db_ident(&h->home.id))), 1);
+	cr_assert_eq(sql_int(h, "SELECT COUNT(*) FROM messages WHERE site = ?", DB_ARGS(db_ident(&h->home.id))), 2);
+	api_close(&c.twin);
+	api_close(&h);
+}
+
 static void write_or_delete(void *arg, int i)
 {
 	struct crowd *c = arg;
