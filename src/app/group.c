@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * group: joins single-row inserts. Whoever comes while fewer than LEADERS statements run leads: it takes what waits, runs one statement for
- * all, and tells the others. While it waits for the disk the next group gathers by itself. A statement that fails for one row's
- * sake has stored nothing, so each of its rows is then tried by its own thread.
+ * group: joins single-row inserts. Whoever comes while no statement runs leads: it takes what waits, runs one statement for all, and tells the
+ * others. While it waits for the disk the next group gathers by itself. A second statement runs beside the first when a whole group
+ * waits, or when the first takes so long that it must be waiting for somebody's lock. A statement that fails for one row's sake has stored
+ * nothing, so each of its rows is then tried by its own thread.
  */
 #include "app/group.h"
 
 #include <stdlib.h>
+#include <time.h>
 
-#define LEADERS 2 /* a row that has to wait for a lock holds up one of them only */
+#define LEADERS 2
+#define PATIENCE_MS 50 /* what a statement takes at most when nothing is wrong */
 
 #define ROW "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 #define SQL(rows) { "INSERT INTO messages (conversation, seq, id, site, role, content, metadata, extra, turn, created_at) VALUES " rows, NULL, NULL }
@@ -31,6 +34,7 @@ struct item {
 struct group {
 	pthread_mutex_t lock;
 	struct item *first, **last;
+	size_t n; /* rows that wait */
 	int leaders;
 	size_t most;
 };
@@ -75,6 +79,7 @@ static size_t take(struct group *g, struct item *items[GROUP_MAX])
 		items[n++] = *at;
 		*at = (*at)->next;
 	}
+	g->n -= n;
 	g->last = &g->first;
 	while (*g->last)
 		g->last = &(*g->last)->next;
@@ -115,6 +120,25 @@ static void lead(struct task *t, struct app *app, struct group *g)
 		pthread_cond_signal(&g->first->wake);
 }
 
+/* Something must wait: the caller's own row may be under way with another that leads. */
+static bool may_lead(const struct group *g, bool is_late)
+{
+	if (g->n == 0)
+		return false;
+	return g->leaders == 0 || (g->leaders < LEADERS && (is_late || g->n >= g->most));
+}
+
+/* False when nothing happened for PATIENCE_MS. */
+static bool wait_for_turn(struct group *g, struct item *own)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += PATIENCE_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	return pthread_cond_timedwait(&own->wake, &g->lock, &until) == 0;
+}
+
 enum err group_insert(struct task *t, struct app *app, const struct db_arg args[GROUP_COLUMNS])
 {
 	struct group *g = app->group;
@@ -124,11 +148,13 @@ enum err group_insert(struct task *t, struct app *app, const struct db_arg args[
 	pthread_mutex_lock(&g->lock);
 	*g->last = &own;
 	g->last = &own.next;
+	g->n++;
+	bool is_late = false;
 	while (!own.is_done) {
-		if (g->first && g->leaders < LEADERS) /* its own row may be under way with another that leads */
+		if (may_lead(g, is_late))
 			lead(t, app, g);
 		else
-			pthread_cond_wait(&own.wake, &g->lock);
+			is_late = !wait_for_turn(g, &own);
 	}
 	pthread_mutex_unlock(&g->lock);
 	pthread_cond_destroy(&own.wake);

@@ -131,6 +131,12 @@ struct begin {
 	bool is_kept; /* the user's message is the retried turn's */
 };
 
+/* A turn on an ended session is refused also where its message is there already. */
+static enum err check_active(struct task *t, const struct head *h)
+{
+	return h->status == SESSION_ACTIVE ? ERR_OK : task_fail(t, ERR_SESSION_ENDED, "the session has ended; no message can be added");
+}
+
 /* The user's message: the one a failed turn left when its key is tried again, or a new one. */
 static enum err store_user(struct task *t, struct db_conn *c, struct begin *b)
 {
@@ -147,7 +153,7 @@ static enum err store_user(struct task *t, struct db_conn *c, struct begin *b)
 	}
 	if (b->is_kept) {
 		b->user.seq = old.user_seq;
-		return ERR_OK;
+		return check_active(t, in->head);
 	}
 	in->message.turn = b->turn->id;
 	return message_insert(t, c, &in->head->site, &in->head->conversation, &in->message, 1, true, &b->user);
