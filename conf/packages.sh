@@ -63,12 +63,14 @@ packages_install()
 		return 1
 	fi
 	echo "Installing: $_missing"
+	_log=$(mktemp) || return 1
 	# shellcheck disable=SC2086 # a list of names
-	packages_as_root sh -c "$packages_installer" sh $_missing >"${TMPDIR:-/tmp}/parley-packages.$$" 2>&1 || {
-		tail -n 20 "${TMPDIR:-/tmp}/parley-packages.$$" >&2
-		rm -f "${TMPDIR:-/tmp}/parley-packages.$$"
+	_status=0
+	packages_as_root sh -c "$packages_installer" sh $_missing >"$_log" 2>&1 || _status=$?
+	if test $_status != 0; then
+		tail -n 20 "$_log" >&2
 		echo "packages: could not install: $_missing" >&2
-		return 1
-	}
-	rm -f "${TMPDIR:-/tmp}/parley-packages.$$"
+	fi
+	rm -f "$_log"
+	return $_status
 }
