@@ -34,7 +34,7 @@ fi
 dir=$(mktemp -d "${TMPDIR:-/tmp}/parley-bench-XXXXXX") || exit 1
 . "$here/stack.sh"
 trap bench_stop EXIT
-trap 'exit 1' HUP INT TERM
+trap 'exit 1' HUP INT TERM PIPE
 echo "Starting the servers" >&2
 start_stores
 start_null

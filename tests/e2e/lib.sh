@@ -15,7 +15,7 @@ done
 dir=$(mktemp -d "${TMPDIR:-/tmp}/parley-e2e-XXXXXX") || exit 1
 mkdir "$dir/pids" "$dir/log" "$dir/keys"
 trap finish EXIT
-trap 'exit 1' HUP INT TERM
+trap 'exit 1' HUP INT TERM PIPE
 failures=0
 
 ok()
