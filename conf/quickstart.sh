@@ -308,8 +308,8 @@ write_demo()
 	pk=$(cat "$data/bakery-publishable.key")
 	cat >"$var/demo.json" <<END
 {"sites": [
-	{"title": "Corner Bakery", "name": "bakery", "key": "$pk", "agent": "baker", "agent_title": "Baker", "base": "$url"},
-	{"title": "Town Library", "name": "library", "key": "$(cat "$data/library-publishable.key")", "agent": "librarian", "agent_title": "Librarian", "base": "$url"}
+	{"title": "Corner Bakery", "name": "bakery", "key": "$pk", "agent": "baker", "agent_title": "Baker", "base": ""},
+	{"title": "Town Library", "name": "library", "key": "$(cat "$data/library-publishable.key")", "agent": "librarian", "agent_title": "Librarian", "base": ""}
 ]}
 END
 	cat >"$var/quickstart.env" <<END

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * group: joins single-row inserts. Whoever comes while no statement runs leads: it takes what waits, runs one statement for all, and tells the
- * others. While it waits for the disk the next group gathers by itself. A second statement runs beside the first when a whole group
- * waits, or when the first takes so long that it must be waiting for somebody's lock. A statement that fails for one row's sake has stored
+ * others. While it waits for the disk the next group gathers by itself. A second statement runs beside the first only when that takes so long
+ * that it must be waiting for somebody's lock. A statement that fails for one row's sake has stored
  * nothing, so each of its rows is then tried by its own thread.
  */
 #include "app/group.h"
 
+#include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -21,20 +23,25 @@ static const struct db_stmt stmts[GROUP_MAX] = {
 	SQL(ROW), SQL(ROW2), SQL(ROW2 ", " ROW), SQL(ROW4), SQL(ROW4 ", " ROW), SQL(ROW4 ", " ROW2), SQL(ROW4 ", " ROW2 ", " ROW), SQL(ROW4 ", " ROW4),
 };
 
-/* One waiting row; lives on its thread's stack. */
+/*
+ * One waiting row; lives on its thread's stack, so its owner leaves only when every post it was promised has come. Whoever waits holds no
+ * lock: those that a leader wakes do not queue for one.
+ */
 struct item {
 	const struct db_arg *args;
 	struct item *next;
-	pthread_cond_t wake;
+	sem_t wake;
+	int promised;   /* posts of `wake`, counted under the lock before they are made */
+	bool must_lead; /* a leader that ended has handed over */
+	bool is_taken;  /* a statement runs with it */
 	bool is_done;
-	bool is_alone; /* its statement failed for some row's sake: try again by itself */
+	bool is_alone;  /* its statement failed for some row's sake: try again by itself */
 	enum err result;
 };
 
 struct group {
 	pthread_mutex_t lock;
 	struct item *first, **last;
-	size_t n; /* rows that wait */
 	int leaders;
 	size_t most;
 };
@@ -76,10 +83,10 @@ static size_t take(struct group *g, struct item *items[GROUP_MAX])
 			at = &(*at)->next;
 			continue;
 		}
+		(*at)->is_taken = true;
 		items[n++] = *at;
 		*at = (*at)->next;
 	}
-	g->n -= n;
 	g->last = &g->first;
 	while (*g->last)
 		g->last = &(*g->last)->next;
@@ -100,43 +107,87 @@ static enum err run(struct task *t, struct app *app, struct item *const *items, 
 	return store_run(t, app, &stmts[n - 1], args, n * GROUP_COLUMNS, NULL);
 }
 
-/* Runs one statement for what waits. Called and left with the lock held; it is free while the statement runs. */
-static void lead(struct task *t, struct app *app, struct group *g)
+/* With the lock: gives the lead to the first that waits, or gives it back. */
+static struct item *hand_over(struct group *g)
+{
+	struct item *next = g->first;
+	if (!next) {
+		g->leaders--;
+		return NULL;
+	}
+	next->must_lead = true;
+	next->promised++;
+	return next;
+}
+
+/* Runs one statement for what waits, tells those it served, and hands the lead over. */
+static void lead(struct task *t, struct app *app, struct group *g, struct item *own)
 {
 	struct item *items[GROUP_MAX];
-	size_t n = take(g, items);
-	g->leaders++;
-	pthread_mutex_unlock(&g->lock);
-	enum err e = run(t, app, items, n);
 	pthread_mutex_lock(&g->lock);
-	g->leaders--;
+	size_t n = take(g, items); /* 0: another leader was faster */
+	pthread_mutex_unlock(&g->lock);
+	enum err e = n ? run(t, app, items, n) : ERR_OK;
+	pthread_mutex_lock(&g->lock);
 	for (size_t i = 0; i < n; i++) {
 		items[i]->result = e;
 		items[i]->is_alone = e && n > 1 && is_one_rows(e);
 		items[i]->is_done = true;
-		pthread_cond_signal(&items[i]->wake);
+		items[i]->promised += items[i] != own;
 	}
-	if (g->first)
-		pthread_cond_signal(&g->first->wake);
+	struct item *next = hand_over(g);
+	pthread_mutex_unlock(&g->lock);
+	if (next)
+		sem_post(&next->wake);
+	for (size_t i = 0; i < n; i++)
+		if (items[i] != own)
+			sem_post(&items[i]->wake);
 }
 
-/* Something must wait: the caller's own row may be under way with another that leads. */
-static bool may_lead(const struct group *g, bool is_late)
-{
-	if (g->n == 0)
-		return false;
-	return g->leaders == 0 || (g->leaders < LEADERS && (is_late || g->n >= g->most));
-}
-
-/* False when nothing happened for PATIENCE_MS. */
-static bool wait_for_turn(struct group *g, struct item *own)
+/* Waits for a post; false when none came for PATIENCE_MS. */
+static bool wait_for_post(struct item *own)
 {
 	struct timespec until;
+	int failed;
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_nsec += PATIENCE_MS * 1000000L;
 	until.tv_sec += until.tv_nsec / 1000000000L;
 	until.tv_nsec %= 1000000000L;
-	return pthread_cond_timedwait(&own->wake, &g->lock, &until) == 0;
+	do
+		failed = sem_timedwait(&own->wake, &until);
+	while (failed && errno == EINTR);
+	return !failed;
+}
+
+/* Waits until the row is stored or this thread is to lead; true when it is to lead. *taken_r counts the posts that were taken. */
+static bool wait_for_lead(struct group *g, struct item *own, int *taken_r)
+{
+	for (;;) {
+		bool is_posted = wait_for_post(own);
+		*taken_r += is_posted;
+		pthread_mutex_lock(&g->lock);
+		bool leads = own->must_lead;
+		own->must_lead = false;
+		if (!leads && !is_posted && !own->is_taken && g->leaders < LEADERS) {
+			g->leaders++; /* the statement that runs takes too long: it may be waiting for somebody's lock */
+			leads = true;
+		}
+		bool is_over = own->is_done;
+		pthread_mutex_unlock(&g->lock);
+		if (leads || is_over)
+			return leads;
+	}
+}
+
+static bool join(struct group *g, struct item *own)
+{
+	pthread_mutex_lock(&g->lock);
+	*g->last = own;
+	g->last = &own->next;
+	bool leads = g->leaders == 0;
+	g->leaders += leads;
+	pthread_mutex_unlock(&g->lock);
+	return leads;
 }
 
 enum err group_insert(struct task *t, struct app *app, const struct db_arg args[GROUP_COLUMNS])
@@ -144,20 +195,23 @@ enum err group_insert(struct task *t, struct app *app, const struct db_arg args[
 	struct group *g = app->group;
 	struct item own = { .args = args };
 	struct item *alone = &own;
-	pthread_cond_init(&own.wake, NULL);
-	pthread_mutex_lock(&g->lock);
-	*g->last = &own;
-	g->last = &own.next;
-	g->n++;
-	bool is_late = false;
-	while (!own.is_done) {
-		if (may_lead(g, is_late))
-			lead(t, app, g);
-		else
-			is_late = !wait_for_turn(g, &own);
+	int taken = 0;
+	sem_init(&own.wake, 0, 0);
+	bool leads = join(g, &own);
+	for (;;) {
+		if (leads)
+			lead(t, app, g, &own);
+		pthread_mutex_lock(&g->lock);
+		bool is_over = own.is_done && !own.must_lead;
+		pthread_mutex_unlock(&g->lock);
+		if (is_over)
+			break;
+		leads = wait_for_lead(g, &own, &taken);
 	}
-	pthread_mutex_unlock(&g->lock);
-	pthread_cond_destroy(&own.wake);
+	for (; taken < own.promised; taken++)
+		while (sem_wait(&own.wake) != 0)
+			continue;
+	sem_destroy(&own.wake);
 	task_clear_fault(t); /* that of a statement this thread led may be another row's */
 	if (own.is_alone)
 		return run(t, app, &alone, 1);

@@ -9,7 +9,7 @@
 #include "app/call.h"
 #include "app/render.h"
 
-#define HEAD_TAIL_MAX 32  /* most messages in a cached tail ... */
+#define HEAD_TAIL_MAX 24  /* most messages in a cached tail ... */
 #define HEAD_TAIL_FILL 20 /* ... and how many it starts with, or shrinks to when full */
 
 /* A session with its tail. All memory is the task's. */

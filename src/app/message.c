@@ -200,7 +200,7 @@ enum err message_append(struct task *t, struct app *app, struct head *h, const s
 	a.rows = arena_array(t->arena, n, sizeof *a.rows);
 	enum err e = append_any(t, &a);
 	if (e) {
-		if (e == ERR_COMMIT_UNKNOWN || e == ERR_UNAVAILABLE) /* it may be there after all */
+		if (e == ERR_COMMIT_UNKNOWN) /* it may be there after all */
 			head_changed(t, app, &h->site, &h->session);
 		return e;
 	}

@@ -15,7 +15,7 @@
 #define NAME_MAX_BYTES 64
 
 #define SITE_COLUMNS "s.id, s.name, s.title, s.domains, s.origins, s.is_paused"
-enum { BY_KEY, BY_ID, BY_NAME, ORIGIN, CREATE, LIST, PAUSE, KEY_CREATE, KEY_LIST, KEY_REVOKE };
+enum { BY_KEY, BY_ID, BY_NAME, ORIGIN, CREATE, EXTEND, LIST, PAUSE, KEY_CREATE, KEY_LIST, KEY_REVOKE };
 static const struct db_stmt stmts[] = {
 	[BY_KEY] = { "SELECT " SITE_COLUMNS ", k.id, k.kind, k.expires_at, k.revoked_at FROM api_keys k JOIN sites s ON s.id = k.site WHERE k.hash = ?",
 		     NULL, "the key decides the site" },
@@ -24,6 +24,7 @@ static const struct db_stmt stmts[] = {
 	[ORIGIN] = { "SELECT 1 FROM sites s WHERE INSTR(s.origins, ?) > 0 LIMIT 1", NULL, "a preflight names no site" },
 	[CREATE] = { "INSERT INTO sites (id, name, title, domains, origins, is_paused, created_at, updated_at) VALUES (?, ?, ?, ?, ?, 0, ?, ?)",
 		     NULL, "makes the site" },
+	[EXTEND] = { "UPDATE sites SET domains = ?, origins = ?, updated_at = ? WHERE id = ?", NULL, "the site itself" },
 	[LIST] = { "SELECT s.id, s.name, s.title, s.domains, s.origins, s.is_paused, s.created_at FROM sites s ORDER BY s.name",
 		   NULL, "for the operator's commands" },
 	[PAUSE] = { "UPDATE sites SET is_paused = ?, updated_at = ? WHERE id = ?", NULL, "the site itself" },
@@ -290,6 +291,39 @@ enum err site_create(struct task *t, struct app *app, const struct site_new *in,
 	if (e == ERR_DUPLICATE)
 		return task_fail(t, ERR_CONFLICT, "there is a site named %.*s", (int)in->name.n, in->name.p);
 	return e;
+}
+
+/* A stored list with what of the items it lacks. */
+static struct bytes extend_array(struct arena *a, struct bytes stored, const struct bytes *items, size_t n)
+{
+	struct bytes *all = arena_array(a, n + stored.n, sizeof *all);
+	struct jsonx_walk w;
+	size_t k = 0;
+	jsonx_walk_begin(&w, stored);
+	while (jsonx_walk_next(&w))
+		all[k++] = jsonx_string(a, w.value);
+	for (size_t i = 0; i < n; i++) {
+		bool is_there = false;
+		for (size_t j = 0; j < k; j++)
+			is_there = is_there || bytes_equal(all[j], items[i]);
+		if (!is_there)
+			all[k++] = items[i];
+	}
+	return json_array(a, all, k);
+}
+
+enum err site_extend(struct task *t, struct app *app, const struct site_new *in, struct ident *id_r)
+{
+	struct site s;
+	enum err e = check_new(t, in);
+	if (!e)
+		e = site_find_by_name(t, app, in->name, &s);
+	if (e)
+		return e;
+	*id_r = s.id;
+	struct bytes domains = extend_array(t->arena, s.domains, in->domains, in->n_domains);
+	struct bytes origins = extend_array(t->arena, s.origins, in->origins, in->n_origins);
+	return store_run(t, app, &stmts[EXTEND], DB_ARGS(db_text(domains), db_text(origins), db_int(stamp_now()), db_ident(&s.id)), NULL);
 }
 
 enum err site_list(struct task *t, struct app *app, struct db_rows **rows_r)

@@ -53,6 +53,8 @@ enum err site_any_allows_origin(struct task *t, struct app *app, struct bytes or
 
 /* Creates a site. ERR_INVALID for a bad name, domain or origin; ERR_CONFLICT when the name is taken. */
 enum err site_create(struct task *t, struct app *app, const struct site_new *in, struct ident *id_r) MUST_CHECK;
+/* Adds domains and origins that the site does not list yet; the others stay. ERR_INVALID, ERR_NOT_FOUND. */
+enum err site_extend(struct task *t, struct app *app, const struct site_new *in, struct ident *id_r) MUST_CHECK;
 /* All sites by name: id, name, title, domains, origins, is_paused, created_at. */
 enum err site_list(struct task *t, struct app *app, struct db_rows **rows_r) MUST_CHECK;
 enum err site_pause(struct task *t, struct app *app, const struct ident *id, bool is_paused) MUST_CHECK;

@@ -10,6 +10,7 @@
 #include "http/fcgi.h"
 
 #define BODY_STEP 65536
+#define DISCARD_MAX (64 << 20)
 
 static bool sink_write(void *arg, struct bytes b)
 {
@@ -49,6 +50,24 @@ static struct bytes body_read(struct arena *a, int64_t limit)
 	return (struct bytes){ b.p, b.n };
 }
 
+/* Reads what the server still wants to send: one that cannot finish may drop the answer too. */
+static void body_discard(int64_t n)
+{
+	char step[BODY_STEP];
+
+	if (n > DISCARD_MAX)
+		n = DISCARD_MAX;
+	while (n > 0) {
+		ssize_t got = read(STDIN_FILENO, step, n < BODY_STEP ? (size_t)n : sizeof(step));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return;
+		n -= got;
+	}
+}
+
 static enum http_body body_take(struct arena *a, int64_t max_body, struct bytes *body_r)
 {
 	int64_t declared = http_content_length(environ);
@@ -57,14 +76,19 @@ static enum http_body body_take(struct arena *a, int64_t max_body, struct bytes 
 	*body_r = (struct bytes){ "", 0 };
 	if (declared == -2)
 		return HTTP_BODY_BAD_LENGTH;
-	if (declared > max_body)
-		return HTTP_BODY_TOO_LARGE; /* the process ends: nothing can be taken for another request */
+	if (declared > max_body) {
+		body_discard(declared);
+		return HTTP_BODY_TOO_LARGE;
+	}
 	if (declared == -1) {
 		/* RFC 3875: without a length no body, and stdin may then never end; but Apache leaves it out for a chunked one. */
 		if (!coding || strcasecmp(coding, "chunked") != 0)
 			return HTTP_BODY_OK;
 		*body_r = body_read(a, max_body + 1);
-		return (int64_t)body_r->n > max_body ? HTTP_BODY_TOO_LARGE : HTTP_BODY_OK;
+		if ((int64_t)body_r->n <= max_body)
+			return HTTP_BODY_OK;
+		body_discard(DISCARD_MAX);
+		return HTTP_BODY_TOO_LARGE;
 	}
 	*body_r = body_read(a, declared);
 	return (int64_t)body_r->n < declared ? HTTP_BODY_INCOMPLETE : HTTP_BODY_OK;

@@ -212,7 +212,7 @@ static void request_answer(struct fcgi_thread *th)
 	s->conf.handler(s->conf.arg, &t, &rq, &rs);
 	metric_add(METRIC_requests_running, -1);
 	/* libfcgi throws away what it has read ahead; the rest of it would then be read from its middle. */
-	if (is_draining(s) || connection_has_unread(r))
+	if (is_draining(s) || (r->keepConnection && connection_has_unread(r)))
 		connection_give_up(r);
 }
 

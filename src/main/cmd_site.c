@@ -39,9 +39,8 @@ static int cmd_site_add(struct cli *c)
 	struct site_new in = { .name = name, .title = last_value(&o[0]), .domains = o[1].values, .n_domains = o[1].n, .origins = o[2].values, .n_origins = o[2].n };
 	enum err e = site_create(c->task, c->app, &in, &id);
 	if (e == ERR_CONFLICT && o[3].n) {
-		struct site s;
-		e = site_find_by_name(c->task, c->app, name, &s);
-		id = s.id;
+		task_clear_fault(c->task);
+		e = site_extend(c->task, c->app, &in, &id);
 	}
 	if (e)
 		return cli_fail(c, e);
@@ -275,7 +274,7 @@ static int cmd_agent_list(struct cli *c)
 }
 
 const struct cli_command cmd_site_commands[] = {
-	{ "site add", "NAME [--title T] [--domain D]... [--origin O]... [--if-absent]", "Create a site; prints its id", CLI_NEEDS_APP, cmd_site_add },
+	{ "site add", "NAME [--title T] [--domain D]... [--origin O]... [--if-absent]", "Create a site; prints its id. --if-absent: one that is there gets the domains and origins it lacks", CLI_NEEDS_APP, cmd_site_add },
 	{ "site list", "", "List the sites", CLI_NEEDS_APP, cmd_site_list },
 	{ "site pause", "NAME", "Refuse every request of a site", CLI_NEEDS_APP, cmd_site_pause },
 	{ "site resume", "NAME", "Serve it again", CLI_NEEDS_APP, cmd_site_resume },

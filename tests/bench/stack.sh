@@ -2,8 +2,8 @@
 # stack.sh: sourced; starts the private servers of the benchmark in $dir, all of them behind one nginx, and stops them.
 # shellcheck shell=sh disable=SC2154
 
-workers=$(($(nproc) * 2))
-threads=16
+workers=${BENCH_WORKERS:-$(($(nproc) * 2))}
+threads=${BENCH_THREADS:-16}
 
 # bench_start NAME COMMAND...
 bench_start()
