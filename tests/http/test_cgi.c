@@ -118,7 +118,9 @@ Test(cgi, a_length_that_is_none_or_too_large_is_refused)
 	const char *text;
 
 	assert_answers(run(BYTES("1234"), true, ENV("CONTENT_LENGTH=4x")), "POST /a 3 []");
-	assert_answers(run(BYTES("1234"), true, ENV("CONTENT_LENGTH=1001")), "POST /a 1 []");
+	/* It is read to its end all the same: a server that cannot hand it over may drop the answer. */
+	assert_answers(run((struct bytes){ long_text, 1001 }, true, ENV("CONTENT_LENGTH=1001")), "POST /a 1 []");
+	assert_answers(run(BYTES("1234"), false, ENV("CONTENT_LENGTH=1001")), "POST /a 1 []");
 	text = run((struct bytes){ long_text, sizeof(long_text) }, false, ENV("HTTP_TRANSFER_ENCODING=chunked"));
 	cr_assert_not_null(strstr(text, "POST /a 1 ["));
 }
