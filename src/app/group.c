@@ -107,11 +107,14 @@ static enum err run(struct task *t, struct app *app, struct item *const *items, 
 	return store_run(t, app, &stmts[n - 1], args, n * GROUP_COLUMNS, NULL);
 }
 
-/* With the lock: gives the lead to the first that waits, or gives it back. */
+/*
+ * With the lock: gives the lead to the first that waits, or gives it back. One that was given the other lead and has not woken yet takes what
+ * waits with that one; a second lead would be lost on it, and with the last of them every append to come.
+ */
 static struct item *hand_over(struct group *g)
 {
 	struct item *next = g->first;
-	if (!next) {
+	if (!next || next->must_lead) {
 		g->leaders--;
 		return NULL;
 	}
