@@ -251,15 +251,22 @@ static enum err run_handler(struct call *c)
 			return replay(c, &rec);
 	}
 	enum err e = c->route->handler(c);
-	if (e != ERR_REQUEST_RUNNING || !c->idem.is_active || !is_keyed)
+	if (err_status(e) != 409 || !c->idem.is_active || !is_keyed)
 		return e;
-	/* The same key was faster on another worker, and its transaction is over: what it stored is the answer. */
+	/*
+	 * The same key may have been faster on another worker, and its transaction is over: what it stored is the answer. That it was so may have
+	 * shown first as a name that is taken, or as a session that was ended behind it.
+	 */
+	struct fault kept = c->task->fault;
 	task_clear_fault(c->task);
 	buf_clear(&c->rs->body);
-	e = idem_begin(c, &rec);
-	if (e || rec.is_found)
-		return e ? e : replay(c, &rec);
-	return task_fail(c->task, ERR_BUSY, "try again");
+	enum err looked = idem_begin(c, &rec);
+	if (looked || rec.is_found)
+		return looked ? looked : replay(c, &rec);
+	if (e == ERR_REQUEST_RUNNING)
+		return task_fail(c->task, ERR_BUSY, "try again");
+	c->task->fault = kept;
+	return e;
 }
 
 static enum err admit_and_run(struct call *c)

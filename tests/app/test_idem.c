@@ -234,3 +234,39 @@ Test(idem, other_methods_pass_it_over)
 	}
 	api_close(&h);
 }
+
+struct same_key {
+	struct api *h, *twin;
+	const char *to, *body;
+	struct answer answers[16];
+};
+
+static void post_same(void *arg, int i)
+{
+	struct same_key *s = arg;
+	s->answers[i] = ask(i % 2 ? s->twin : s->h, .method = "POST", .to = s->to, .key = s->h->sk, .body = s->body, .idem = "the-same");
+}
+
+/* MSG-10: a name that the first one took is no conflict for the same request that came while it was stored. */
+Test(idem, requests_that_meet_replay_also_where_they_would_conflict, .timeout = 60)
+{
+	static const struct {
+		const char *to, *body;
+	} cases[] = {
+		{ "/v1/sessions", "{\"agent\":\"guide\",\"id\":\"own\"}" },
+		{ "/v1/agents", "{\"name\":\"second\"}" },
+	};
+	for (size_t k = 0; k < COUNT(cases); k++) {
+		struct api *h = api_open_with(API_FILE, NULL);
+		struct same_key s = { .h = h, .twin = api_twin(h, 0, NULL), .to = cases[k].to, .body = cases[k].body };
+		in_parallel(16, post_same, &s);
+		for (int i = 0; i < 16; i++) {
+			must_be(s.answers[i], 201);
+			cr_assert_str_eq(masked(&s.answers[i]), masked(&s.answers[0]));
+		}
+		struct answer other = api_post_once(h, h->sk, "another", s.body, "%s", s.to);
+		must_be(other, 409);
+		api_close(&s.twin);
+		api_close(&h);
+	}
+}
