@@ -248,6 +248,9 @@ static enum err look_up_key(struct serve *s, struct head *h, bool *is_answered_r
 			e = idem_begin(c, &rec);
 		if (e)
 			return e;
+		/* Another retry took the freed key over, or its session was deleted: either way there is no answer yet. */
+		if (!rec.is_found || rec.status == IDEM_RUNNING)
+			return task_fail(c->task, ERR_REQUEST_RUNNING, "the turn of this Idempotency-Key is running");
 	}
 	if (rec.status == IDEM_RELEASED) {
 		s->start.retried = rec.turn;

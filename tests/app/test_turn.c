@@ -416,6 +416,23 @@ Test(turn, a_failed_one_can_be_tried_again_under_its_key, .timeout = 30)
 	api_close(&h);
 }
 
+/* Of two retries one takes the freed key over; the other had seen it running and finds it running again, under another turn. */
+Test(turn, a_key_that_another_retry_took_over_is_running, .timeout = 30)
+{
+	struct api *h = api_open_with(0, allow_local);
+	add_broken_agent(h);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"broken\"}", NULL), *body = "{\"message\":\"once\"}";
+	struct answer a = api_post_once(h, h->sk, "k", body, "/v1/sessions/%s/turns", id);
+	assert_code(a, 502, "provider_unreachable");
+	sql_run(h, "UPDATE idempotency SET status = 0 WHERE site = ?", DB_ARGS(db_ident(&h->home.id)));
+	struct answer b = api_post_once(h, h->sk, "k", body, "/v1/sessions/%s/turns", id);
+	assert_code(b, 409, "request_running");
+	cr_assert_not_null(header_of(&b, "Retry-After"));
+	struct answer c = api_post_once(h, h->sk, "k", "{\"message\":\"once\",\"stream\":true}", "/v1/sessions/%s/turns", id);
+	assert_code(c, 422, "idempotency_key_reused");
+	api_close(&h);
+}
+
 /* The chat call makes the session; when the provider fails, the retry goes on in it. */
 Test(turn, a_failed_first_chat_call_is_tried_again_in_the_same_session, .timeout = 30)
 {
