@@ -394,8 +394,10 @@ static enum err api_turn_get(struct call *c)
 		return task_fail(c->task, ERR_NOT_FOUND, "there is no such turn");
 	enum err e = turn_get(c->task, c->app, c->head, &id, &turn);
 	if (!e && turn.status == TURN_DONE && ident_equal(&turn.conversation, &c->head->conversation)) {
-		/* The head was read before the turn: catch up with its answer. */
+		/* The head was read before the turn, from the cache or from the database: catch up with its answer. */
 		e = head_catch_up(c->task, c->app, c->head, turn.answer_seq);
+		if (!e && c->head->last_seq < turn.answer_seq)
+			e = head_reload(c->task, c->app, c->head);
 		if (!e)
 			e = read_answer(c, &turn);
 	}

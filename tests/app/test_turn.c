@@ -307,6 +307,28 @@ Test(turn, can_be_read_while_it_runs, .timeout = 30)
 	api_close(&h);
 }
 
+/* The answer may come between a reader's look at the session and its look at the turn. */
+Test(turn, has_its_text_whenever_it_is_seen_done, .timeout = 60)
+{
+	struct api *h = api_open_with(API_FILE | API_NO_CACHE, NULL);
+	add_slow_agent(h, 5);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"slow\"}", NULL);
+	for (int i = 0; i < 20; i++) {
+		struct background b = { .h = h, .to = api_text(h, "/v1/sessions/%s/turns", id), .body = "{\"message\":\"hi\",\"stream\":true}" };
+		begin_in_background(&b);
+		struct answer list = api_get(h, h->sk, "/v1/sessions/%s/messages?order=desc&limit=1", id);
+		const char *turn = str_at(&list, "data[0].turn_id");
+		struct answer t;
+		do
+			t = api_get(h, h->sk, "/v1/sessions/%s/turns/%s", id, turn);
+		while (strcmp(str_at(&t, "status"), "running") == 0);
+		assert_str(t, "status", "done");
+		assert_str(t, "result", "You said: hi");
+		pthread_join(b.thread, NULL);
+	}
+	api_close(&h);
+}
+
 static void one_turn_and_heartbeats(struct conf *c)
 {
 	c->turn_threads = 1;
