@@ -106,6 +106,8 @@ static void on_silence(void *arg)
 static void begin_stream(struct serve *s)
 {
 	struct buf b;
+	/* While a write waits nobody renews the lease (a third of it is the renewal's): the turn would be ended under its reader. */
+	http_stream_hurry(s->c->rs, s->c->app->conf->turn_lease / 4);
 	http_stream_begin(s->c->rs);
 	buf_init(&b, s->c->task->arena, 512 + s->start.user_json.n);
 	buf_add_char(&b, '{');

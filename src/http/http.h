@@ -63,6 +63,8 @@ void http_send(struct http_response *rs);
 
 /* Begins a text/event-stream answer: sends the head with Cache-Control: no-store and X-Accel-Buffering: no, and flushes. False: client gone. */
 bool http_stream_begin(struct http_response *rs);
+/* From now on a client that takes nothing for so long counts as gone: whoever streams has more to do than to wait for it. Without a socket: nothing. */
+void http_stream_hurry(struct http_response *rs, int64_t ms);
 /* Sends and flushes one event; id may be NULL; data is split at newlines into data: lines. False: client gone. */
 bool http_stream_event(struct http_response *rs, const char *id, const char *event, struct bytes data);
 /* Sends and flushes a comment, so that silence is not taken for death. */

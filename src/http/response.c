@@ -2,6 +2,9 @@
 /* response: puts an answer together and gives it to whatever carries it, at once or as a stream of events. */
 #include "http/http.h"
 
+#include <sys/socket.h>
+#include <sys/time.h>
+
 #define HEADERS_HINT 512
 #define BODY_HINT 1024
 
@@ -133,6 +136,15 @@ bool http_stream_begin(struct http_response *rs)
 	buf_add_bytes(&head, buf_bytes(&rs->headers));
 	buf_add(&head, "\r\n", 2);
 	return sink_write(rs, buf_bytes(&head)) && sink_flush(rs) && !rs->is_head;
+}
+
+void http_stream_hurry(struct http_response *rs, int64_t ms)
+{
+	struct timeval most = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+	int fd = rs->sink.client_fd(rs->sink.arg);
+
+	if (fd >= 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most)); /* a pipe has none, and is read by a server */
 }
 
 /* Adds one data: line for each line of the data; CR LF, CR and LF all end one, as the event stream format reads them. */

@@ -3,6 +3,8 @@
 #include "harness.h"
 
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -304,6 +306,88 @@ Test(turn, can_be_read_while_it_runs, .timeout = 30)
 	pthread_join(b.thread, NULL);
 	struct answer t = api_get(h, h->sk, "/v1/sessions/%s/turns/%s", id, turn);
 	assert_str(t, "status", "done");
+	api_close(&h);
+}
+
+/* A connection whose other end reads nothing, as fcgi.c sets it up. */
+static bool socket_write(void *arg, struct bytes b)
+{
+	return send(*(int *)arg, b.p, b.n, MSG_NOSIGNAL) == (ssize_t)b.n;
+}
+
+static bool socket_flush(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
+static int socket_fd(void *arg)
+{
+	return *(int *)arg;
+}
+
+struct stalled {
+	struct api *h;
+	const char *to, *body;
+	int fd;
+	bool is_client_gone;
+	pthread_t thread;
+};
+
+static void *stream_to_nobody(void *arg)
+{
+	struct stalled *s = arg;
+	struct arena *a = arena_open(0);
+	struct task t;
+	struct http_response rs;
+	task_init(&t, a);
+	struct http_request rq = { .method_text = BYTES("POST"), .method = HTTP_POST, .path = bytes_of(s->to), .query = BYTES(""),
+				   .authorization = bytes_of(arena_printf(a, "Bearer %s", s->h->sk)), .content_type = BYTES("application/json"),
+				   .remote_addr = BYTES("203.0.113.9"), .body_state = HTTP_BODY_OK, .body = bytes_of(s->body) };
+	http_response_init(&rs, &t, (struct http_sink){ &s->fd, socket_write, socket_flush, socket_fd });
+	app_answer(s->h->app, &t, &rq, &rs);
+	s->is_client_gone = rs.is_client_gone;
+	arena_close(&a);
+	return NULL;
+}
+
+static void brief_lease(struct conf *c)
+{
+	c->turn_lease = 1000;
+}
+
+/* TRN-10: a tab that is open but takes nothing costs the turn no more than one that is closed. */
+Test(turn, finishes_when_its_reader_stalls, .timeout = 30)
+{
+	struct api *h = api_open_with(API_FILE, brief_lease);
+	struct stalled s = { .h = h };
+	struct timeval most = { .tv_sec = 5 };
+	int ends[2], room = 4096;
+	int64_t swept = 0;
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	cr_assert(setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof room) == 0 && setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most) == 0);
+	s.fd = ends[0];
+	add_slow_agent(h, 10);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"slow\"}", NULL);
+	struct buf b;
+	buf_init(&b, h->arena, 4096);
+	buf_add_str(&b, "{\"stream\":true,\"message\":\"");
+	for (int i = 0; i < 200; i++)
+		buf_add_str(&b, "word ");
+	buf_add_str(&b, "\"}");
+	s.body = b.p;
+	s.to = api_text(h, "/v1/sessions/%s/turns", id);
+	cr_assert_eq(pthread_create(&s.thread, NULL, stream_to_nobody, &s), 0);
+	nap(2500); /* longer than the lease */
+	cr_assert_eq(app_sweep(&h->task, h->app, &swept), ERR_OK);
+	pthread_join(s.thread, NULL);
+	cr_assert(s.is_client_gone);
+	struct answer list = api_get(h, h->sk, "/v1/sessions/%s/messages", id);
+	cr_assert_eq(count_at(&list, "data"), 2);
+	struct answer t = api_get(h, h->sk, "/v1/sessions/%s/turns/%s", id, str_at(&list, "data[0].turn_id"));
+	assert_str(t, "status", "done");
+	close(ends[0]);
+	close(ends[1]);
 	api_close(&h);
 }
 
