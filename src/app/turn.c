@@ -329,6 +329,31 @@ static enum err resolve_finish(struct task *t, struct app *app, struct finish *f
 	return e ? e : store_transact(t, app, finish_in, f);
 }
 
+/*
+ * The turn runs no more: either somebody ended it as failed, or an attempt before this one has finished it after all, whose COMMIT got no answer
+ * while the database went away. Only its own worker finishes a turn, so what is stored is the answer.
+ */
+static enum err find_finished(struct task *t, struct app *app, struct finish *f)
+{
+	struct turn now = { 0 };
+	struct message_list list;
+	int64_t unused;
+	enum err e = read_turn(t, NULL, app, &f->turn->site, &f->turn->id, &now, &unused);
+	if (!e && now.status != TURN_DONE)
+		e = task_fail(t, ERR_CONFLICT, "the turn was ended meanwhile");
+	if (!e)
+		e = head_reload(t, app, f->h);
+	struct message_page page = { .after = now.answer_seq - 1, .limit = 1 };
+	if (!e)
+		e = message_list(t, app, f->h, &page, &list);
+	if (e)
+		return e;
+	f->json = arena_array(t->arena, 1, sizeof *f->json);
+	*f->json = list.json;
+	f->answer = render_answer(t->arena, f);
+	return ERR_OK;
+}
+
 enum err turn_finish(struct task *t, struct app *app, struct head *h, struct turn *u, struct bytes user_json, const struct llm_result *result,
 		     struct bytes *answer_r)
 {
@@ -340,13 +365,17 @@ enum err turn_finish(struct task *t, struct app *app, struct head *h, struct tur
 	enum err e = store_transact(t, app, finish_in, &f);
 	if (e == ERR_COMMIT_UNKNOWN)
 		e = resolve_finish(t, app, &f);
-	if (e) {
+	bool is_found = e == ERR_CONFLICT;
+	if (is_found)
+		e = find_finished(t, app, &f);
+	if (e || is_found)
 		head_changed(t, app, &h->site, &h->session);
+	if (e)
 		return e;
-	}
 	task_clear_fault(t);
 	u->status = TURN_DONE;
-	head_appended(t, app, h, f.row.seq, f.json, 1, f.row.created_at);
+	if (!is_found)
+		head_appended(t, app, h, f.row.seq, f.json, 1, f.row.created_at);
 	metric_add(METRIC_messages_appended_total, 1);
 	metric_add(METRIC_tokens_in_total, u->input_tokens);
 	metric_add(METRIC_tokens_out_total, u->output_tokens);

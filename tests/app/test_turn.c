@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "app/turn.h"
+
 static int64_t count_messages(struct api *h)
 {
 	return sql_int(h, "SELECT COUNT(*) FROM messages WHERE site = ?", DB_ARGS(db_ident(&h->home.id)));
@@ -683,6 +685,30 @@ Test(turn, keeps_its_answer_when_the_session_ends_and_not_when_it_is_deleted, .t
 		struct answer s = api_get(h, h->sk, "/v1/sessions/%s", id);
 		must_be(s, is_deleted ? 404 : 200);
 	}
+	cr_assert_eq(count_leases(h), 0);
+	api_close(&h);
+}
+
+/* TRN-7: the first attempt was stored, but its COMMIT got no answer and nobody could be asked: the second finds what it did. */
+Test(turn, finished_twice_is_finished_once)
+{
+	struct api *h = api_open();
+	struct task *t = &h->task;
+	const char *id = new_session(h, h->sk, "{\"agent\":\"guide\"}", NULL);
+	struct head head;
+	struct agent agent;
+	struct idem idem = { 0 };
+	struct turn turn;
+	struct bytes first, second;
+	struct llm_result result = { .finish = LLM_STOP, .text = BYTES("yes") };
+	cr_assert_eq(head_find(t, h->app, &h->home.id, bytes_of(id), &head), ERR_OK);
+	cr_assert_eq(agent_find(t, h->app, &h->home.id, BYTES("guide"), &agent), ERR_OK);
+	struct turn_start start = { .head = &head, .agent = &agent, .idem = &idem, .message = { .role = ROLE_USER, .content = BYTES("\"well?\"") } };
+	cr_assert_eq(turn_begin(t, h->app, &start, &turn), ERR_OK);
+	cr_assert_eq(turn_finish(t, h->app, &head, &turn, start.user_json, &result, &first), ERR_OK);
+	cr_assert_eq(turn_finish(t, h->app, &head, &turn, start.user_json, &result, &second), ERR_OK);
+	cr_assert(bytes_equal(first, second), "%s is not %s", first.p, second.p);
+	cr_assert_eq(count_messages(h), 2);
 	cr_assert_eq(count_leases(h), 0);
 	api_close(&h);
 }
