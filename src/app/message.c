@@ -176,6 +176,7 @@ static enum err append_one(struct task *t, struct append *a)
 static enum err append_any(struct task *t, struct append *a)
 {
 	enum err e = ERR_RETRY;
+	int64_t until = stamp_mono_ms() + a->app->conf->database_timeout; /* each try below may take as long */
 	if (a->n == 1 && !a->idem->is_active) {
 		for (int i = 0; i < TRIES_OPTIMISTIC && e == ERR_RETRY; i++) {
 			if (i > 0 || a->h->status != SESSION_ACTIVE) {
@@ -188,7 +189,7 @@ static enum err append_any(struct task *t, struct append *a)
 			e = append_one(t, a);
 		}
 	}
-	for (int i = 0; i < TRIES_LOCKED && (e == ERR_RETRY || e == ERR_BUSY); i++)
+	for (int i = 0; i < TRIES_LOCKED && (e == ERR_RETRY || (e == ERR_BUSY && stamp_mono_ms() < until)); i++)
 		e = store_transact(t, a->app, append_locked, a);
 	return e;
 }

@@ -303,3 +303,57 @@ Test(parallel, no_read_is_older_than_an_acknowledged_write, .timeout = 60)
 	api_close(&c.twin);
 	api_close(&h);
 }
+
+static void little_patience(struct conf *c)
+{
+	c->database_timeout = 300;
+	c->database_retries = 1;
+}
+
+struct holder {
+	struct api *h;
+	_Atomic bool is_holding, is_over;
+};
+
+static const struct db_stmt touch = { "UPDATE conversations SET title = ''", NULL, "a test" };
+
+static enum err hold_in(struct task *t, struct db_conn *c, void *arg)
+{
+	struct holder *x = arg;
+	enum err e = db_run(t, c, &touch, NULL, 0, NULL);
+	x->is_holding = true;
+	while (!x->is_over)
+		nap(5);
+	return e;
+}
+
+static void *hold(void *arg)
+{
+	struct holder *x = arg;
+	cr_assert_eq(store_transact(&x->h->task, x->h->app, hold_in, x), ERR_OK);
+	return NULL;
+}
+
+/* OPS-2: a lock that is not given back costs an append about the time for an answer, not many times that. */
+Test(parallel, an_append_gives_up_on_a_lock_in_time, .timeout = 60)
+{
+	struct api *h = api_open_with(API_FILE | API_OWN, little_patience);
+	struct holder x = { .h = api_twin(h, 0, NULL) };
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	pthread_t thread;
+	cr_assert_eq(pthread_create(&thread, NULL, hold, &x), 0);
+	while (!x.is_holding)
+		nap(1);
+	int64_t began = stamp_mono_ms();
+	struct answer a = api_post(h, h->sk, "{\"role\":\"user\",\"content\":\"x\"}", "/v1/sessions/%s/messages", id);
+	int64_t ms = stamp_mono_ms() - began;
+	x.is_over = true;
+	pthread_join(thread, NULL);
+	must_be(a, 503);
+	cr_assert_not_null(header_of(&a, "Retry-After"));
+	cr_assert_lt(ms, 3000, "%lld ms", (long long)ms);
+	struct answer s = api_get(h, h->sk, "/v1/sessions/%s", id);
+	assert_int(s, "message_count", 0);
+	api_close(&x.h);
+	api_close(&h);
+}
