@@ -213,6 +213,8 @@ enum err turn_begin(struct task *t, struct app *app, struct turn_start *in, stru
 		in->user_json = list.json;
 		head_changed(t, app, &in->head->site, &in->head->session);
 		in->head->found = CACHE_SKIP;
+		if (e) /* nobody will run it: the next try need not wait for the lease */
+			turn_fail(t, app, turn_r, (struct bytes){ NULL, 0 });
 		return e;
 	}
 	struct bytes *json = message_render_all(t->arena, &b.user, 1);
