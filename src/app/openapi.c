@@ -61,17 +61,22 @@ static void add_header_parameter(struct buf *b, const char *name, bool *is_first
 	*is_first = false;
 }
 
+#define DEFAULT_RESPONSE \
+	",\"default\":{\"description\":\"A problem\",\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}}"
+
 static void add_responses(struct buf *b, const struct api_route *r)
 {
+	if (r->method == HTTP_DELETE) {
+		buf_add_str(b, ",\"responses\":{\"204\":{\"description\":\"Deleted\"}" DEFAULT_RESPONSE);
+		return;
+	}
 	buf_add_str(b, ",\"responses\":{\"200\":{\"description\":\"Success\",\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}}");
 	if (r->flags & ROUTE_STREAMS)
 		buf_add_str(b, ",\"text/event-stream\":{\"schema\":{\"type\":\"string\"}}");
 	buf_add_str(b, "}}");
 	if (r->method == HTTP_POST)
 		buf_add_str(b, ",\"201\":{\"description\":\"Created\",\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}}}}");
-	if (r->method == HTTP_DELETE)
-		buf_add_str(b, ",\"204\":{\"description\":\"Deleted\"}");
-	buf_add_str(b, ",\"default\":{\"description\":\"A problem\",\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}}");
+	buf_add_str(b, DEFAULT_RESPONSE);
 }
 
 /* get_v1_sessions_s: unique, and stable as long as the route is. */
