@@ -248,8 +248,10 @@ async function fetchWithin(fetch, url, init, signal) {
 		throw new ParleyError({ code: "cancelled" });
 	const control = new AbortController();
 	const timer = setTimeout(() => control.abort(), HEADER_TIMEOUT_MS);
+	/* The caller's signal also ends the reading of the body, so it stays connected. */
+	signal?.addEventListener("abort", () => control.abort(), { once: true });
 	try {
-		return await fetch(url, { ...init, signal: signal ? AbortSignal.any([signal, control.signal]) : control.signal });
+		return await fetch(url, { ...init, signal: control.signal });
 	} catch (cause) {
 		throw signal?.aborted ? new ParleyError({ code: "cancelled", cause }) : networkError(cause);
 	} finally {

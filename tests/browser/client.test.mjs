@@ -1,10 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* client.test: the headless client without a browser: its parser, its pauses, and conversations with the mock server. (UI-4 UI-9) */
+import { webcrypto } from "node:crypto";
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import * as client from "../../htdocs/parley-client.js";
 import { MockServer } from "./mock-server.mjs";
+
+/* What every browser has, and node only from version 20 on. */
+globalThis.crypto ??= webcrypto;
+globalThis.CustomEvent ??= class extends Event {
+	constructor(type, { detail = null, ...init } = {}) {
+		super(type, init);
+		this.detail = detail;
+	}
+};
 
 const { ParleyClient, ParleyError, EventStreamParser, backoff, parseRetryAfter, readEvents, contentText } = client;
 const encode = (text) => new TextEncoder().encode(text);

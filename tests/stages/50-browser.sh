@@ -4,7 +4,7 @@
 dir=$(mktemp -d "${TMPDIR:-/tmp}/parley-browser-XXXXXX")
 stop()
 {
-	sh conf/quickstart.sh --var "$dir" --stop
+	sh "$root/conf/quickstart.sh" --var "$dir" --stop
 	rm -rf "$dir"
 }
 trap stop EXIT
