@@ -24,6 +24,7 @@ import { Queue, postUntilTaken } from "./parley-queue.js";
 export { ParleyError, EventStreamParser, backoff, parseRetryAfter, readEvents } from "./parley-wire.js";
 export { contentText } from "./parley-transcript.js";
 
+const STORAGE_SETTLES_MS = 300;
 const PAGE = 50;
 const CATCH_UP_PAGE = 100;
 const MAX_LOSSES = 3; /* of workers, for one message */
@@ -282,9 +283,16 @@ export class ParleyClient extends EventTarget {
 			this.#decide(entry);
 			return this.#attempt(entry, signal);
 		}
-		const taken = await locks.request(this.#store.id, { signal }, () => {
-			this.#decide(entry);
-			return entry.target === null ? this.#attempt(entry, signal) : null;
+		const taken = await new Promise((resolve, reject) => {
+			locks.request(this.#store.id, { signal }, async () => {
+				this.#decide(entry);
+				if (entry.target !== null)
+					return resolve(null);
+				const attempt = this.#attempt(entry, signal);
+				resolve(attempt);
+				/* Another tab sees what was stored a moment later: it gets the lock when it does. */
+				await attempt.then(() => sleep(STORAGE_SETTLES_MS), () => {});
+			}).catch(reject);
 		});
 		return taken ?? this.#attempt(entry, signal);
 	}
