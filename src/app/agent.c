@@ -88,11 +88,6 @@ enum err agent_list(struct task *t, struct app *app, const struct ident *site, s
 	return ERR_OK;
 }
 
-static struct bytes or_empty(struct bytes b)
-{
-	return b.p ? b : BYTES("");
-}
-
 /* a with what the change gives. */
 static void apply(struct agent *a, const struct agent_change *in)
 {
@@ -102,7 +97,7 @@ static void apply(struct agent *a, const struct agent_change *in)
 	} texts[] = { { &a->name, in->name }, { &a->title, in->title }, { &a->instructions, in->instructions },
 		      { &a->provider, in->provider }, { &a->model, in->model }, { &a->language, in->language } };
 	for (size_t i = 0; i < COUNT(texts); i++)
-		*texts[i].to = texts[i].from.p ? texts[i].from : or_empty(*texts[i].to);
+		*texts[i].to = texts[i].from.p ? texts[i].from : bytes_or(*texts[i].to, BYTES(""));
 	if (in->has_temperature) {
 		a->has_temperature = !in->is_temperature_null;
 		a->temperature = in->temperature;
@@ -269,7 +264,7 @@ enum err provider_create(struct task *t, struct app *app, const struct provider 
 	if (e)
 		return e;
 	e = store_run(t, app, &stmts[PROVIDER_CREATE],
-		      DB_ARGS(db_text(in->name), db_text(in->kind), db_text(in->base_url), db_text(or_empty(in->key_file)), db_int(stamp_now())), NULL);
+		      DB_ARGS(db_text(in->name), db_text(in->kind), db_text(in->base_url), db_text(bytes_or(in->key_file, BYTES(""))), db_int(stamp_now())), NULL);
 	return e == ERR_DUPLICATE ? task_fail(t, ERR_CONFLICT, "there is a provider named %.*s", (int)in->name.n, in->name.p) : e;
 }
 

@@ -93,11 +93,6 @@ static struct bytes make_name(struct arena *a, struct bytes client_type, struct 
 	return buf_bytes(&b);
 }
 
-static struct bytes or_default(struct bytes given, struct bytes fallback)
-{
-	return given.p ? given : fallback;
-}
-
 /* An anonymous visitor's own unguessable name. */
 static struct bytes anonymous_user(struct arena *a)
 {
@@ -115,16 +110,16 @@ enum err session_insert(struct task *t, struct db_conn *c, const struct ident *s
 	int64_t now = stamp_now();
 	struct bytes empty = BYTES("{}");
 	struct bytes user = in->user.p ? in->user : anonymous_user(t->arena);
-	struct bytes client_type = or_default(in->client_type, BYTES("api")), context = or_default(in->context, BYTES("default"));
-	struct bytes state = codec_pack(t->arena, or_default(in->state, empty)), config = codec_pack(t->arena, or_default(in->config, empty));
+	struct bytes client_type = bytes_or(in->client_type, BYTES("api")), context = bytes_or(in->context, BYTES("default"));
+	struct bytes state = codec_pack(t->arena, bytes_or(in->state, empty)), config = codec_pack(t->arena, bytes_or(in->config, empty));
 	*id_r = in->own_id.p ? head_own_ident(site, in->own_id) : ident_new();
 	enum err e = db_run(t, c, &stmts[INSERT],
 			    DB_ARGS(db_ident(id_r), db_ident(site), db_text(in->own_id),
 				    db_text(make_name(t->arena, client_type, user, context, now)), db_ident(&agent->id), db_text(agent->name),
-				    db_text(user), db_text(client_type), db_text(context), db_text(or_default(in->title, BYTES(""))),
-				    db_text(or_default(in->tags, BYTES("[]"))), db_text(or_default(in->metadata, empty)),
+				    db_text(user), db_text(client_type), db_text(context), db_text(bytes_or(in->title, BYTES(""))),
+				    db_text(bytes_or(in->tags, BYTES("[]"))), db_text(bytes_or(in->metadata, empty)),
 				    db_blob(state.p, state.n), db_blob(config.p, config.n), db_ident(&conversation),
-				    db_text(or_default(in->website_domain, BYTES(""))), db_text(or_default(in->ip_address, BYTES(""))), db_int(now),
+				    db_text(bytes_or(in->website_domain, BYTES(""))), db_text(bytes_or(in->ip_address, BYTES(""))), db_int(now),
 				    db_int(now), db_int(now)), NULL);
 	if (e)
 		return e;
@@ -182,9 +177,9 @@ static enum err update_in(struct task *t, struct db_conn *c, void *arg)
 	int64_t now = stamp_now();
 	struct bytes state_packed = codec_pack(t->arena, state), config_packed = codec_pack(t->arena, config);
 	return db_run(t, c, &stmts[UPDATE],
-		      DB_ARGS(db_text(or_default(in->title, db_cell_bytes(r, 0, 0))), db_text(or_default(in->tags, db_cell_bytes(r, 0, 1))),
+		      DB_ARGS(db_text(bytes_or(in->title, db_cell_bytes(r, 0, 0))), db_text(bytes_or(in->tags, db_cell_bytes(r, 0, 1))),
 			      db_text(metadata), db_blob(state_packed.p, state_packed.n), db_blob(config_packed.p, config_packed.n),
-			      db_text(or_default(in->context, db_cell_bytes(r, 0, 5))), db_int(now), db_int(now), db_ident(&u->h->site),
+			      db_text(bytes_or(in->context, db_cell_bytes(r, 0, 5))), db_int(now), db_int(now), db_ident(&u->h->site),
 			      db_ident(&u->h->session)), NULL);
 }
 
@@ -242,7 +237,7 @@ static struct bytes list_name(struct arena *a, const struct ident *site, const s
 	buf_add(&b, site->b, sizeof site->b);
 	buf_add(&b, f->agent.b, sizeof f->agent.b);
 	buf_add_char(&b, f->is_ascending ? 'a' : 'd');
-	buf_add_bytes(&b, or_default(f->user, BYTES("\n")));
+	buf_add_bytes(&b, bytes_or(f->user, BYTES("\n")));
 	return buf_bytes(&b);
 }
 

@@ -27,4 +27,22 @@ static inline bool bytes_equal(struct bytes a, struct bytes b)
 	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
+/* b, or fallback where b is absent (NULL p). */
+static inline struct bytes bytes_or(struct bytes b, struct bytes fallback)
+{
+	return b.p ? b : fallback;
+}
+
+/* The value of a hexadecimal digit of either case, or -1. */
+static inline int bytes_hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
 #endif

@@ -14,19 +14,10 @@ static const struct field *find_field(const struct field_table *table, struct by
 	return NULL;
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'))
-		return (c | 0x20) - 'a' + 10;
-	return -1;
-}
-
 /* The byte behind a % at p, or -1; `left` counts the % itself. */
 static int escaped_byte(const char *p, size_t left)
 {
-	int high = left > 2 ? hex_value(p[1]) : -1, low = high < 0 ? -1 : hex_value(p[2]);
+	int high = left > 2 ? bytes_hex_value(p[1]) : -1, low = high < 0 ? -1 : bytes_hex_value(p[2]);
 
 	return low < 0 ? -1 : high << 4 | low;
 }

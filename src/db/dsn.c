@@ -32,17 +32,6 @@ static struct bytes cut(struct bytes s, char c, struct bytes *rest_r)
 	return span(s.p, at);
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* Undoes percent-encoding; `what` names the part in the error. */
 static enum err decode(struct task *t, struct arena *a, const char *what, struct bytes s, const char **out_r)
 {
@@ -53,8 +42,8 @@ static enum err decode(struct task *t, struct arena *a, const char *what, struct
 		char c = s.p[i];
 
 		if (c == '%') {
-			int high = i + 2 < s.n ? hex_value(s.p[i + 1]) : -1;
-			int low = i + 2 < s.n ? hex_value(s.p[i + 2]) : -1;
+			int high = i + 2 < s.n ? bytes_hex_value(s.p[i + 1]) : -1;
+			int low = i + 2 < s.n ? bytes_hex_value(s.p[i + 2]) : -1;
 
 			if (high < 0 || low < 0)
 				return task_fail(t, ERR_CONFIG, "database: the %s has a '%%' that no two hex digits follow (write %%25)", what);

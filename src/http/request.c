@@ -154,17 +154,6 @@ int64_t http_content_length(char *const *env)
 	return n;
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* Bytes of the well-formed UTF-8 sequence at p (Unicode table 3-7), or 0. */
 static size_t utf8_sequence(const unsigned char *p, size_t n)
 {
@@ -222,7 +211,7 @@ bool http_unescape(struct arena *a, struct bytes in, bool plus, struct bytes *ou
 			out[n++] = plus && in.p[i] == '+' ? ' ' : in.p[i];
 			continue;
 		}
-		if (in.n - i < 3 || (high = hex_digit(in.p[i + 1])) < 0 || (low = hex_digit(in.p[i + 2])) < 0)
+		if (in.n - i < 3 || (high = bytes_hex_value(in.p[i + 1])) < 0 || (low = bytes_hex_value(in.p[i + 2])) < 0)
 			return false;
 		out[n++] = (char)(high << 4 | low);
 		i += 2;
