@@ -199,14 +199,19 @@ random_password()
 
 start_mariadb()
 {
+	# A temporary folder of its own: a server that starts removes every temporary table it finds there, another server's as well.
+	mkdir -p "$data/tmp"
 	if ! test -d "$data/mysql/mysql"; then
 		echo "Making a MariaDB"
 		# From inside, since this program splits a path at its spaces.
-		(cd "$data" && mariadb-install-db --no-defaults --user="$(id -un)" --datadir=./mysql --auth-root-authentication-method=normal \
-			--skip-test-db) >"$log/mariadb.log" 2>&1 || abandon mariadb "mariadb-install-db failed"
+		(cd "$data" && TMPDIR="$data/tmp" mariadb-install-db --no-defaults --user="$(id -un)" --datadir=./mysql --auth-root-authentication-method=normal \
+			--skip-test-db) >"$log/mariadb.log" 2>&1 || {
+			rm -rf "$data/mysql"
+			abandon mariadb "mariadb-install-db failed"
+		}
 	fi
 	test -e "$data/password" || random_password >"$data/password"
-	start mariadb mariadbd --no-defaults --user="$(id -un)" --datadir="$data/mysql" --socket="$run/mariadb.sock" \
+	start mariadb mariadbd --no-defaults --user="$(id -un)" --datadir="$data/mysql" --tmpdir="$data/tmp" --socket="$run/mariadb.sock" \
 		--skip-networking --pid-file="$data/mysql/mariadbd.pid" --character-set-server=utf8mb4 --innodb-flush-log-at-trx-commit=1 \
 		--innodb-buffer-pool-size=128M --max-connections=400
 	await mariadb mariadb --no-defaults --user=root --socket="$run/mariadb.sock" -e 'SELECT 1'

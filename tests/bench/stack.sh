@@ -59,9 +59,10 @@ sql()
 
 start_stores()
 {
-	mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$dir/mysql" --auth-root-authentication-method=normal \
+	mkdir "$dir/mysql.tmp"
+	mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$dir/mysql" --tmpdir="$dir/mysql.tmp" --auth-root-authentication-method=normal \
 		--skip-test-db >"$dir/mariadb-install.log" 2>&1 || { cat "$dir/mariadb-install.log" >&2; exit 1; }
-	bench_start mariadb mariadbd --no-defaults --user="$(id -un)" --datadir="$dir/mysql" --socket="$dir/mariadb.sock" \
+	bench_start mariadb mariadbd --no-defaults --user="$(id -un)" --datadir="$dir/mysql" --tmpdir="$dir/mysql.tmp" --socket="$dir/mariadb.sock" \
 		--skip-networking --character-set-server=utf8mb4 --max-connections=500 --innodb-buffer-pool-size=512M \
 		--innodb-log-file-size=512M --innodb-flush-log-at-trx-commit=1 --skip-log-bin ${BENCH_MARIADB:-}
 	bench_start memcached memcached -u "$(id -un)" -s "$dir/memcached.sock" -m 256 -c 2048

@@ -17,7 +17,9 @@ usage()
 fail()
 {
 	echo "mariadb.sh: $*" >&2
-	[ ! -f "$dir/error.log" ] || tail -n 20 "$dir/error.log" >&2
+	for log in install.log error.log; do
+		[ ! -f "$dir/$log" ] || tail -n 30 "$dir/$log" >&2
+	done
 	exit 1
 }
 
@@ -26,21 +28,22 @@ is_running()
 	[ -s "$dir/pid" ] && kill -0 "$(cat "$dir/pid")" 2>/dev/null
 }
 
+# Each server has a folder for temporary tables of its own: one that starts removes every #sql* file it finds there, its neighbours' too.
 install_data()
 {
 	[ ! -d "$dir/data/mysql" ] || return 0
-	mariadb-install-db --no-defaults --user="$user" --datadir="$dir/data" --auth-root-authentication-method=normal \
+	mariadb-install-db --no-defaults --user="$user" --datadir="$dir/data" --tmpdir="$dir/tmp" --auth-root-authentication-method=normal \
 		--skip-test-db --skip-name-resolve --innodb-log-file-size=16M >"$dir/install.log" 2>&1 ||
-		fail "mariadb-install-db failed, see $dir/install.log"
+		fail "mariadb-install-db failed"
 }
 
 start()
 {
-	mkdir -p "$dir"
+	mkdir -p "$dir/tmp"
 	! is_running || fail "already running in $dir"
 	install_data
 	rm -f "$dir/pid" "$dir/sock"
-	mariadbd --no-defaults --user="$user" --datadir="$dir/data" --socket="$dir/sock" --pid-file="$dir/pid" \
+	mariadbd --no-defaults --user="$user" --datadir="$dir/data" --tmpdir="$dir/tmp" --socket="$dir/sock" --pid-file="$dir/pid" \
 		--log-error="$dir/error.log" --skip-networking --skip-name-resolve --skip-log-bin --performance-schema=0 \
 		--innodb-flush-log-at-trx-commit=1 --innodb-buffer-pool-size=48M --innodb-log-file-size=16M \
 		--innodb-log-buffer-size=4M --key-buffer-size=1M --aria-pagecache-buffer-size=1M --max-connections=300 \
