@@ -142,11 +142,11 @@ static enum err api_agent_delete(struct call *c)
 }
 
 static const struct api_route routes[] = {
-	{ HTTP_POST, "/v1/agents", SCOPE_SITE, api_agent_create, &create_table, NULL, 0, "Create an agent" },
-	{ HTTP_GET, "/v1/agents", SCOPE_SITE, api_agent_list, NULL, &list_table, 0, "List the site's agents by name" },
-	{ HTTP_GET, "/v1/agents/{a}", SCOPE_SITE, api_agent_get, NULL, NULL, 0, "Get an agent by name or id" },
-	{ HTTP_PATCH, "/v1/agents/{a}", SCOPE_SITE, api_agent_update, &update_table, NULL, 0, "Change an agent; If-Match guards against a stale writer" },
-	{ HTTP_DELETE, "/v1/agents/{a}", SCOPE_SITE, api_agent_delete, NULL, NULL, 0, "Delete an agent; its sessions stay and can be read" },
+	{ HTTP_POST, "/v1/agents", SCOPE_SITE, api_agent_create, &create_table, NULL, 0, "Create an agent", 201, "Agent" },
+	{ HTTP_GET, "/v1/agents", SCOPE_SITE, api_agent_list, NULL, &list_table, 0, "List the site's agents by name", 200, "AgentList" },
+	{ HTTP_GET, "/v1/agents/{a}", SCOPE_SITE, api_agent_get, NULL, NULL, 0, "Get an agent by name or id", 200, "Agent" },
+	{ HTTP_PATCH, "/v1/agents/{a}", SCOPE_SITE, api_agent_update, &update_table, NULL, 0, "Change an agent; If-Match guards against a stale writer", 200, "Agent" },
+	{ HTTP_DELETE, "/v1/agents/{a}", SCOPE_SITE, api_agent_delete, NULL, NULL, 0, "Delete an agent; its sessions stay and can be read", 204, NULL },
 };
 
 const struct feature agent_api_feature = { .name = "agent_api", .routes = routes, .n_routes = COUNT(routes) };

@@ -15,6 +15,7 @@
 #include "app/message_api.h"
 #include "app/openapi.h"
 #include "app/purge.h"
+#include "app/rows.h"
 #include "app/session.h"
 #include "app/session_api.h"
 #include "app/site.h"
@@ -26,7 +27,7 @@
 
 /* A feature may include those above it, never one below. */
 const struct feature *const app_features[] = {
-	&head_feature, &site_feature, &agent_feature, &idem_feature, &group_feature, &message_feature, &session_feature, &turn_feature, &purge_feature,
+	&rows_feature, &head_feature, &site_feature, &agent_feature, &idem_feature, &group_feature, &message_feature, &session_feature, &turn_feature, &purge_feature,
 	&sweep_feature, &agent_api_feature, &session_api_feature, &message_api_feature, &turn_api_feature, &health_feature, &openapi_feature,
 	NULL,
 };

@@ -48,6 +48,8 @@ struct api_route {
 	const struct field_table *query; /* NULL: no parameters */
 	unsigned flags;
 	const char *help;
+	int status;         /* of success, as the interface's document says it */
+	const char *answer; /* name of the answer's schema in openapi_schemas.c; NULL: no JSON body */
 };
 
 /* The Idempotency-Key of a request (idem.c). */

@@ -15,8 +15,8 @@
 #define LEADERS 2
 #define PATIENCE_MS 50 /* what a statement takes at most when nothing is wrong */
 
-#define ROW "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-#define SQL(rows) { "INSERT INTO messages (conversation, seq, id, site, role, content, metadata, extra, turn, created_at) VALUES " rows, NULL, NULL }
+#define ROW "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+#define SQL(rows) { "INSERT INTO messages (conversation, seq, id, site, role, content, metadata, extra, turn, created_at, tokens) VALUES " rows, NULL, NULL }
 #define ROW2 ROW ", " ROW
 #define ROW4 ROW2 ", " ROW2
 static const struct db_stmt stmts[GROUP_MAX] = {

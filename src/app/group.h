@@ -9,13 +9,13 @@
 #include "app/call.h"
 
 #define GROUP_MAX 8      /* most rows of one statement */
-#define GROUP_COLUMNS 10 /* values of a row, see group.c */
+#define GROUP_COLUMNS 11 /* values of a row, see group.c */
 
 struct group *group_open(int most);
 void group_close(struct group **g);
 
 /*
- * Stores one row of messages, alone or together with others. args: conversation, seq, id, site, role, content, metadata, extra, turn, created_at;
+ * Stores one row of messages, alone or together with others. args: conversation, seq, id, site, role, content, metadata, extra, turn, created_at, tokens;
  * borrowed until the call returns. Errors: ERR_DUPLICATE (the seq is taken), ERR_NOT_FOUND (the conversation is gone), or the database's.
  */
 enum err group_insert(struct task *t, struct app *app, const struct db_arg args[GROUP_COLUMNS]) MUST_CHECK;

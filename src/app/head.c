@@ -6,19 +6,19 @@
 #include "app/head.h"
 
 #include "app/codec.h"
+#include "app/lineage.h"
 #include "base/jsonx.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/secret.h"
 
-#define ENTRY_MAGIC 0x31454850u /* "PHE1": a change of the format changes the digit */
+#define ENTRY_MAGIC 0x32454850u /* "PHE2": a change of the format changes the digit */
 
-enum { FIND, FIND_NAME, TAIL };
+enum { FIND, FIND_NAME };
 static const struct db_stmt stmts[] = {
 	[FIND] = { "SELECT " HEAD_COLUMNS " FROM sessions s LEFT JOIN conversations c ON c.id = s.conversation WHERE s.site = ? AND s.id = ?",
 		   NULL, NULL },
 	[FIND_NAME] = { "SELECT id FROM sessions WHERE site = ? AND name = ?", NULL, NULL },
-	[TAIL] = { "SELECT " MESSAGE_COLUMNS " FROM messages m WHERE m.conversation = ? AND m.site = ? ORDER BY m.seq DESC LIMIT ?", NULL, NULL },
 };
 
 /* What precedes the JSON in a cache entry; copied in and out, never pointed at, since the bytes are not aligned. */
@@ -28,8 +28,10 @@ struct entry_header {
 	uint32_t json_n;
 	uint32_t tail_n;
 	struct ident site, session, conversation, agent, user;
-	int64_t version, last_seq, last_at;
+	int64_t version, last_seq, last_at, idle_ttl, expires_at;
 	int32_t status;
+	int32_t flags;
+	uint32_t lineage_n;
 	char ip_address[64];
 };
 
@@ -60,12 +62,14 @@ static struct bytes encode(struct arena *a, const struct head *h)
 		.magic = ENTRY_MAGIC, .n_tail = (uint32_t)h->n_tail, .json_n = (uint32_t)h->json.n, .tail_n = (uint32_t)h->tail.n,
 		.site = h->site, .session = h->session, .conversation = h->conversation, .agent = h->agent, .user = h->user,
 		.version = h->version, .last_seq = h->last_seq, .last_at = h->last_at, .status = h->status,
+		.flags = h->flags, .idle_ttl = h->idle_ttl, .expires_at = h->expires_at, .lineage_n = (uint32_t)h->lineage.n,
 	};
 	memcpy(eh.ip_address, h->ip_address, sizeof eh.ip_address);
 	struct buf b;
-	buf_init(&b, a, sizeof eh + h->n_tail * sizeof(uint32_t) + h->json.n + h->tail.n + 1);
+	buf_init(&b, a, sizeof eh + h->n_tail * sizeof(uint32_t) + h->lineage.n + h->json.n + h->tail.n + 1);
 	buf_add(&b, &eh, sizeof eh);
 	buf_add(&b, h->offsets, h->n_tail * sizeof(uint32_t));
+	buf_add_bytes(&b, h->lineage);
 	buf_add_bytes(&b, h->json);
 	buf_add_bytes(&b, h->tail);
 	return buf_bytes(&b);
@@ -81,7 +85,10 @@ static bool decode(struct arena *a, struct bytes value, const struct ident *site
 	if (eh.magic != ENTRY_MAGIC || !ident_equal(&eh.site, site) || !ident_equal(&eh.session, session))
 		return false;
 	size_t offsets_n = (size_t)eh.n_tail * sizeof(uint32_t);
-	if (value.n != sizeof eh + offsets_n + eh.json_n + eh.tail_n || eh.n_tail > HEAD_TAIL_MAX)
+	if (eh.n_tail > HEAD_TAIL_MAX || value.n != sizeof eh + offsets_n + eh.lineage_n + (size_t)eh.json_n + eh.tail_n)
+		return false;
+	h_r->lineage = (struct bytes){ value.p + sizeof eh + offsets_n, eh.lineage_n };
+	if (!lineage_is_sound(h_r->lineage))
 		return false;
 	uint32_t *offsets = arena_alloc(a, offsets_n);
 	memcpy(offsets, value.p + sizeof eh, offsets_n);
@@ -97,9 +104,12 @@ static bool decode(struct arena *a, struct bytes value, const struct ident *site
 	h_r->last_seq = eh.last_seq;
 	h_r->last_at = eh.last_at;
 	h_r->status = eh.status;
+	h_r->flags = eh.flags;
+	h_r->idle_ttl = eh.idle_ttl;
+	h_r->expires_at = eh.expires_at;
 	memcpy(h_r->ip_address, eh.ip_address, sizeof eh.ip_address);
 	h_r->ip_address[sizeof h_r->ip_address - 1] = 0;
-	h_r->json = (struct bytes){ value.p + sizeof eh + offsets_n, eh.json_n };
+	h_r->json = (struct bytes){ h_r->lineage.p + eh.lineage_n, eh.json_n };
 	h_r->n_tail = eh.n_tail;
 	h_r->offsets = offsets;
 	h_r->tail = (struct bytes){ h_r->json.p + eh.json_n, eh.tail_n };
@@ -149,7 +159,6 @@ static enum err render_row(struct task *t, const struct db_rows *r, size_t row, 
 	buf_member_time(&b, "created_at", db_cell_int(r, row, 17));
 	buf_member_time(&b, "updated_at", db_cell_int(r, row, 18));
 	buf_member_time(&b, "ended_at", db_cell_int(r, row, 20));
-	buf_member_time(&b, "expires_at", db_cell_int(r, row, 21));
 	h->json = buf_bytes(&b);
 	return ERR_OK;
 }
@@ -159,33 +168,33 @@ enum err head_from_row(struct task *t, const struct db_rows *r, size_t row, stru
 	h_r->status = (int)db_cell_int(r, row, 8);
 	h_r->version = db_cell_int(r, row, 16);
 	h_r->last_at = db_cell_int(r, row, 19);
+	h_r->expires_at = db_cell_int(r, row, 21);
 	h_r->last_seq = db_cell_int(r, row, 22);
+	h_r->lineage = db_cell_bytes(r, row, 23);
+	h_r->flags = (int)db_cell_int(r, row, 24);
+	h_r->idle_ttl = db_cell_int(r, row, 25);
 	h_r->user = head_user_ident(&h_r->site, db_cell_bytes(r, row, 4));
 	db_cell_ident(r, row, 2, &h_r->agent);
 	struct bytes ip = db_cell_bytes(r, row, 15);
 	memset(h_r->ip_address, 0, sizeof h_r->ip_address);
 	if (ip.n)
 		memcpy(h_r->ip_address, ip.p, ip.n < sizeof h_r->ip_address ? ip.n : sizeof h_r->ip_address - 1);
-	if (!db_cell_ident(r, row, 13, &h_r->conversation))
+	if (!db_cell_ident(r, row, 13, &h_r->conversation) || !lineage_is_sound(h_r->lineage))
 		return corrupt_session(t, h_r);
 	return render_row(t, r, row, h_r);
 }
 
 /* Turns tail rows (newest first) into joined JSON (oldest first), as many of the newest as fit. */
-static void render_tail(struct task *t, const struct db_rows *r, size_t max_bytes, struct head *h)
+static void render_tail(struct task *t, const struct message_row *rows, size_t n_rows, size_t max_bytes, struct head *h)
 {
-	struct bytes *json = arena_array(t->arena, r->n_rows, sizeof *json);
+	struct bytes *json = arena_array(t->arena, n_rows, sizeof *json);
 	size_t n = 0, total = 0;
-	for (; n < r->n_rows; n++) {
-		struct message_row m;
+	for (; n < n_rows; n++) {
 		struct buf b;
-		message_from_row(t, r, n, &m);
-		buf_init(&b, t->arena, 256 + m.content.n);
-		render_message(&b, &m);
+		buf_init(&b, t->arena, 256 + rows[n].content.n);
+		render_message(&b, &rows[n]);
 		json[n] = buf_bytes(&b);
 		total += json[n].n + 1;
-		if (n == 0)
-			h->last_at = m.created_at > h->last_at ? m.created_at : h->last_at;
 		if (total > max_bytes)
 			break;
 	}
@@ -203,17 +212,13 @@ static void render_tail(struct task *t, const struct db_rows *r, size_t max_byte
 	h->tail = buf_bytes(&tail);
 }
 
-static enum err query(struct task *t, struct app *app, struct db_conn *c, const struct db_stmt *s, const struct db_arg *args, size_t n,
-		      struct db_rows **rows_r)
-{
-	return c ? db_query(t, c, s, args, n, rows_r) : store_query(t, app, s, args, n, rows_r);
-}
-
 /* Reads h->session of h->site from the database, on the caller's connection if it has one. */
 static enum err read_rows(struct task *t, struct app *app, struct db_conn *c, struct head *h)
 {
-	struct db_rows *r, *tail;
-	enum err e = query(t, app, c, &stmts[FIND], DB_ARGS(db_ident(&h->site), db_ident(&h->session)), &r);
+	struct db_rows *r;
+	struct message_row *rows;
+	size_t n;
+	enum err e = store_read(t, app, c, &stmts[FIND], DB_ARGS(db_ident(&h->site), db_ident(&h->session)), &r);
 	if (e)
 		return e;
 	if (r->n_rows == 0)
@@ -221,12 +226,15 @@ static enum err read_rows(struct task *t, struct app *app, struct db_conn *c, st
 	e = head_from_row(t, r, 0, h);
 	if (e)
 		return e;
-	e = query(t, app, c, &stmts[TAIL], DB_ARGS(db_ident(&h->conversation), db_ident(&h->site), db_int(HEAD_TAIL_FILL)), &tail);
+	struct rows_line line = head_line(h);
+	e = rows_read(t, app, c, &line, 1, INT64_MAX, HEAD_TAIL_FILL, true, &rows, &n);
 	if (e)
 		return e;
-	if (tail->n_rows)
-		h->last_seq = db_cell_int(tail, 0, 1);
-	render_tail(t, tail, (size_t)app->conf->cache_tail_bytes, h);
+	if (n)
+		h->last_seq = rows[0].seq;
+	if (n && rows[0].created_at > h->last_at && ident_equal(&rows[0].stored_in, &h->conversation))
+		h->last_at = rows[0].created_at; /* an inherited message is no activity */
+	render_tail(t, rows, n, (size_t)app->conf->cache_tail_bytes, h);
 	return ERR_OK;
 }
 
@@ -364,6 +372,19 @@ struct bytes head_tail_message(const struct head *h, size_t i)
 	return (struct bytes){ h->tail.p + h->offsets[i], end - h->offsets[i] };
 }
 
+struct rows_line head_line(const struct head *h)
+{
+	return (struct rows_line){ .site = h->site, .session = h->session, .conversation = h->conversation, .lineage = h->lineage,
+				   .has_masks = h->flags & SESSION_HAS_MASKS };
+}
+
+int64_t head_expiry(const struct head *h)
+{
+	if (h->status == SESSION_ACTIVE)
+		return h->idle_ttl > 0 ? h->last_at + h->idle_ttl : 0;
+	return h->status == SESSION_ENDED ? h->expires_at : 0;
+}
+
 bool head_newest(const struct head *h, int64_t limit, struct bytes *json_r)
 {
 	size_t n = (size_t)limit;
@@ -391,6 +412,7 @@ void head_render(struct buf *b, const struct head *h, bool with_private)
 	buf_add_bytes(b, h->json);
 	buf_member_int(b, "message_count", h->last_seq);
 	buf_member_time(b, "last_activity_at", h->last_at);
+	buf_member_time(b, "expires_at", head_expiry(h));
 	if (with_private)
 		buf_member_str(b, "ip_address", h->ip_address);
 }

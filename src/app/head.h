@@ -8,15 +8,27 @@
 
 #include "app/call.h"
 #include "app/render.h"
+#include "app/rows.h"
 
 #define HEAD_TAIL_MAX 24  /* most messages in a cached tail ... */
 #define HEAD_TAIL_FILL 20 /* ... and how many it starts with, or shrinks to when full */
+
+/* Facts of a session that decide how its messages are read; bits, stored. */
+enum session_flag {
+	SESSION_HAS_MASKS = 1,     /* message_masks has rows of it */
+	SESSION_IS_CLONED = 2,     /* other sessions may descend from its conversations */
+	SESSION_HAS_SUMMARIES = 4, /* summaries has rows of its conversations */
+};
 
 /* A session with its tail. All memory is the task's. */
 struct head {
 	struct ident site, session, conversation, agent;
 	struct ident user;       /* head_user_ident of the user's id */
 	int status;              /* enum session_status */
+	int flags;               /* enum session_flag */
+	int64_t idle_ttl;        /* ms without activity after which an active session ends; 0: never */
+	int64_t expires_at;      /* when the janitor looks at it: active: no earlier than its end; ended: when it goes; 0: never */
+	struct bytes lineage;    /* of the conversation: see lineage.h */
 	int64_t version;         /* counts changes of the row: the ETag */
 	int64_t last_seq;        /* of the active conversation; its message count */
 	int64_t last_at;         /* time of the newest message, or of the last other activity */
@@ -70,7 +82,8 @@ enum err head_read(struct task *t, struct app *app, struct db_conn *c, const str
 #define HEAD_COLUMNS                                                                                                   \
 	"s.own_id, s.name, s.agent, s.agent_name, s.user_id, s.client_type, s.context, s.title, s.status,"             \
 	" s.tags, s.metadata, s.state, s.config, s.conversation, s.website_domain, s.ip_address, s.version,"           \
-	" s.created_at, s.updated_at, s.active_at, s.ended_at, s.expires_at, c.base_seq"
+	" s.created_at, s.updated_at, s.active_at, s.ended_at, s.expires_at, c.base_seq, c.lineage, s.flags, s.idle_ttl"
+#define HEAD_N_COLUMNS 26
 
 /* Fills a head, whose site and session the caller has set, from a row. ERR_CORRUPT (reported) when it cannot be read. */
 enum err head_from_row(struct task *t, const struct db_rows *r, size_t row, struct head *h_r) MUST_CHECK;
@@ -88,6 +101,12 @@ void head_changed(struct task *t, struct app *app, const struct ident *site, con
 bool head_newest(const struct head *h, int64_t limit, struct bytes *json_r);
 /* JSON of the tail's i-th message. */
 struct bytes head_tail_message(const struct head *h, size_t i);
+
+/* The messages that h's conversation sees, for rows_read. */
+struct rows_line head_line(const struct head *h);
+
+/* When an active session ends unless something happens, or an ended one goes; 0: never. */
+int64_t head_expiry(const struct head *h);
 
 /* The id by which clients know the session: the caller's own, or "ses_...". */
 struct bytes head_id(const struct head *h);

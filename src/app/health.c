@@ -45,9 +45,9 @@ static enum err api_health_metrics(struct call *c)
 }
 
 static const struct api_route routes[] = {
-	{ HTTP_GET, "/healthz", SCOPE_PUBLIC, api_health_live, NULL, NULL, 0, "Whether the worker lives" },
-	{ HTTP_GET, "/readyz", SCOPE_PUBLIC, api_health_ready, NULL, NULL, 0, "Whether requests can be answered, and what is missing" },
-	{ HTTP_GET, "/metrics", SCOPE_LOCAL, api_health_metrics, NULL, NULL, 0, "Metrics in the Prometheus text format" },
+	{ HTTP_GET, "/healthz", SCOPE_PUBLIC, api_health_live, NULL, NULL, 0, "Whether the worker lives", 200, "Health" },
+	{ HTTP_GET, "/readyz", SCOPE_PUBLIC, api_health_ready, NULL, NULL, 0, "Whether requests can be answered, and what is missing", 200, "Readiness" },
+	{ HTTP_GET, "/metrics", SCOPE_LOCAL, api_health_metrics, NULL, NULL, 0, "Metrics in the Prometheus text format", 200, NULL },
 };
 
 const struct feature health_feature = { .name = "health", .routes = routes, .n_routes = COUNT(routes) };

@@ -14,19 +14,15 @@
 #define TRIES_OPTIMISTIC 2 /* one statement each; past them the conversation is locked first, which queues fairly */
 #define TRIES_LOCKED 20
 
-#define INSERT_COLUMNS "conversation, seq, id, site, role, content, metadata, extra, turn, created_at"
+#define INSERT_COLUMNS "conversation, seq, id, site, role, content, metadata, extra, turn, created_at, tokens"
 #define LOCK_SQL                                                                                                       \
 	"SELECT s.status, c.base_seq, (SELECT MAX(m.seq) FROM messages m WHERE m.conversation = c.id)"                 \
 	" FROM conversations c JOIN sessions s ON s.id = c.session WHERE c.id = ? AND c.site = ?"
 
-enum { LOCK, INSERT, PAGE_ASC, PAGE_DESC, PURGE_FROM, PURGE };
+enum { LOCK, INSERT, PURGE_FROM, PURGE };
 static const struct db_stmt stmts[] = {
 	[LOCK] = { LOCK_SQL " FOR UPDATE", LOCK_SQL, NULL },
-	[INSERT] = { "INSERT INTO messages (" INSERT_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
-	[PAGE_ASC] = { "SELECT " MESSAGE_COLUMNS " FROM messages m WHERE m.conversation = ? AND m.site = ? AND m.seq >= ? AND m.seq <= ?"
-		       " ORDER BY m.seq LIMIT ?", NULL, NULL },
-	[PAGE_DESC] = { "SELECT " MESSAGE_COLUMNS " FROM messages m WHERE m.conversation = ? AND m.site = ? AND m.seq >= ? AND m.seq <= ?"
-			" ORDER BY m.seq DESC LIMIT ?", NULL, NULL },
+	[INSERT] = { "INSERT INTO messages (" INSERT_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
 	[PURGE_FROM] = { "SELECT MIN(m.seq) FROM messages m WHERE m.conversation = ? AND m.site = ?", NULL, NULL },
 	[PURGE] = { "DELETE FROM messages WHERE conversation = ? AND site = ? AND seq < ?", NULL, NULL },
 };
@@ -60,7 +56,7 @@ static struct packed pack(struct arena *a, const struct message_new *m)
 static void row_of(const struct message_new *m, const struct ident *conversation, int64_t seq, int64_t now, struct message_row *row_r)
 {
 	*row_r = (struct message_row){
-		.conversation = *conversation, .id = message_ident(seq), .turn = m->turn, .seq = seq, .role = m->role,
+		.conversation = *conversation, .stored_in = *conversation, .id = message_ident(seq), .turn = m->turn, .seq = seq, .role = m->role,
 		.content = m->content, .metadata = m->metadata, .extra = m->extra, .created_at = now,
 	};
 }
@@ -89,7 +85,7 @@ enum err message_insert(struct task *t, struct db_conn *c, const struct ident *s
 		e = db_run(t, c, &stmts[INSERT],
 			   DB_ARGS(db_ident(conversation), db_int(rows_r[i].seq), db_ident(&rows_r[i].id), db_ident(site), db_int(items[i].role),
 				   db_blob(p.content.p, p.content.n), db_blob(p.metadata.p, p.metadata.n), db_blob(p.extra.p, p.extra.n),
-				   optional_ident(&items[i].turn), db_int(now)), NULL);
+				   optional_ident(&items[i].turn), db_int(now), db_int(items[i].tokens)), NULL);
 		if (e == ERR_DUPLICATE) /* the one-statement path does not wait for the lock */
 			return task_fail_internal(t, ERR_RETRY, "seq %lld was taken meanwhile", (long long)rows_r[i].seq);
 		if (e)
@@ -163,7 +159,7 @@ static enum err append_one(struct task *t, struct append *a)
 	const struct db_arg args[GROUP_COLUMNS] = {
 		db_ident(&a->h->conversation), db_int(a->rows->seq), db_ident(&a->rows->id), db_ident(&a->h->site), db_int(a->items->role),
 		db_blob(p.content.p, p.content.n), db_blob(p.metadata.p, p.metadata.n), db_blob(p.extra.p, p.extra.n),
-		optional_ident(&a->items->turn), db_int(now),
+		optional_ident(&a->items->turn), db_int(now), db_int(a->items->tokens),
 	};
 	enum err e = group_insert(t, a->app, args);
 	if (e == ERR_DUPLICATE || e == ERR_NOT_FOUND)
@@ -255,19 +251,18 @@ enum err message_list(struct task *t, struct app *app, const struct head *h, con
 		list_r->json = page_from_tail(t, h, lo, hi, page->is_descending);
 		return ERR_OK;
 	}
-	struct db_rows *r;
-	enum err e = store_query(t, app, &stmts[page->is_descending ? PAGE_DESC : PAGE_ASC],
-				 DB_ARGS(db_ident(&h->conversation), db_ident(&h->site), db_int(lo), db_int(hi), db_int(page->limit)), &r);
+	struct rows_line line = head_line(h);
+	struct message_row *rows;
+	size_t n;
+	enum err e = rows_read(t, app, NULL, &line, lo, hi, page->limit, page->is_descending, &rows, &n);
 	if (e)
 		return e;
 	struct buf b;
 	buf_init(&b, t->arena, 4096);
-	for (size_t i = 0; i < r->n_rows; i++) {
-		struct message_row m;
-		message_from_row(t, r, i, &m);
+	for (size_t i = 0; i < n; i++) {
 		if (i > 0)
 			buf_add_char(&b, ',');
-		render_message(&b, &m);
+		render_message(&b, &rows[i]);
 	}
 	list_r->json = buf_bytes(&b);
 	return ERR_OK;
@@ -275,17 +270,14 @@ enum err message_list(struct task *t, struct app *app, const struct head *h, con
 
 enum err message_newest_rows(struct task *t, struct app *app, const struct head *h, int64_t limit, struct message_row **rows_r, size_t *n_r)
 {
-	struct db_rows *r;
-	enum err e = store_query(t, app, &stmts[PAGE_DESC],
-				 DB_ARGS(db_ident(&h->conversation), db_ident(&h->site), db_int(1), db_int(INT64_MAX), db_int(limit)), &r);
-	if (e)
-		return e;
-	struct message_row *rows = arena_array(t->arena, r->n_rows, sizeof *rows);
-	for (size_t i = 0; i < r->n_rows; i++)
-		message_from_row(t, r, i, &rows[r->n_rows - 1 - i]);
-	*rows_r = rows;
-	*n_r = r->n_rows;
-	return ERR_OK;
+	struct rows_line line = head_line(h);
+	enum err e = rows_read(t, app, NULL, &line, 1, INT64_MAX, limit, true, rows_r, n_r);
+	for (size_t i = 0; !e && i < *n_r / 2; i++) {
+		struct message_row newer = (*rows_r)[i];
+		(*rows_r)[i] = (*rows_r)[*n_r - 1 - i];
+		(*rows_r)[*n_r - 1 - i] = newer;
+	}
+	return e;
 }
 
 enum err message_purge(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, int64_t batch, int64_t *n_r)

@@ -13,6 +13,7 @@ struct message_new {
 	struct bytes metadata;
 	struct bytes extra; /* object of further members (tool_calls, name, ...) */
 	struct ident turn;  /* zero: none */
+	int64_t tokens;     /* what it cost; also in extra when the client is to see it */
 };
 
 /* Which messages to list. */

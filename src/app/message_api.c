@@ -105,6 +105,7 @@ static enum err read_message(struct call *c, const struct message_in *in, const 
 	if (c->who.who == WHO_SESSION && m_r->role != ROLE_USER)
 		return task_fail_field(c->task, arena_printf(c->task->arena, "%s%srole", path, sep), "value", "a session token may only add messages of the user");
 	m_r->extra = format_extra(c->task->arena, in);
+	m_r->tokens = in->tokens_used;
 	return ERR_OK;
 }
 
@@ -182,8 +183,8 @@ static enum err api_message_list(struct call *c)
 
 static const struct api_route routes[] = {
 	{ HTTP_POST, "/v1/sessions/{s}/messages", SCOPE_SESSION, api_message_create, &append_table, NULL, 0,
-	  "Append one message, or several as one atomic batch" },
-	{ HTTP_GET, "/v1/sessions/{s}/messages", SCOPE_SESSION, api_message_list, NULL, &list_table, 0, "List messages in either direction" },
+	  "Append one message, or several as one atomic batch", 201, "MessageOrList" },
+	{ HTTP_GET, "/v1/sessions/{s}/messages", SCOPE_SESSION, api_message_list, NULL, &list_table, 0, "List messages in either direction", 200, "MessageList" },
 };
 
 const struct feature message_api_feature = { .name = "message_api", .routes = routes, .n_routes = COUNT(routes) };

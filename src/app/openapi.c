@@ -161,7 +161,7 @@ static enum err api_openapi_get(struct call *c)
 }
 
 static const struct api_route routes[] = {
-	{ HTTP_GET, "/v1/openapi.json", SCOPE_PUBLIC, api_openapi_get, NULL, NULL, 0, "This interface as an OpenAPI 3.1 document" },
+	{ HTTP_GET, "/v1/openapi.json", SCOPE_PUBLIC, api_openapi_get, NULL, NULL, 0, "This interface as an OpenAPI 3.1 document", 200, "OpenApi" },
 };
 
 const struct feature openapi_feature = { .name = "openapi", .routes = routes, .n_routes = COUNT(routes) };

@@ -62,11 +62,12 @@ static struct bytes unpack_object(struct task *t, const struct db_rows *rows, si
 	return out;
 }
 
-/* The content: a string or an array of parts. */
+/* The content: a string, an array of parts, or null when it was deleted. */
 static struct bytes unpack_content(struct task *t, struct bytes stored, bool *is_sound)
 {
 	struct bytes out = { NULL, 0 };
-	*is_sound = codec_unpack(t->arena, stored, &out) && (render_is_sound(t, out, JSONX_STRING) || render_is_sound(t, out, JSONX_ARRAY));
+	*is_sound = codec_unpack(t->arena, stored, &out) && (render_is_sound(t, out, JSONX_STRING) || render_is_sound(t, out, JSONX_ARRAY) ||
+							       jsonx_type(out) == JSONX_NULL);
 	return out;
 }
 
@@ -75,6 +76,7 @@ void message_from_row(struct task *t, const struct db_rows *rows, size_t row, st
 	bool is_sound;
 	memset(m_r, 0, sizeof *m_r);
 	db_cell_ident(rows, row, 0, &m_r->conversation);
+	m_r->stored_in = m_r->conversation;
 	m_r->seq = db_cell_int(rows, row, 1);
 	db_cell_ident(rows, row, 2, &m_r->id);
 	m_r->role = (int)db_cell_int(rows, row, 3);
@@ -87,6 +89,11 @@ void message_from_row(struct task *t, const struct db_rows *rows, size_t row, st
 		return;
 	m_r->content = m_r->metadata = m_r->extra = (struct bytes){ NULL, 0 };
 	report_corrupt(t, m_r);
+}
+
+bool message_is_deleted(const struct message_row *m)
+{
+	return jsonx_type(m->content) == JSONX_NULL;
 }
 
 void render_message(struct buf *b, const struct message_row *m)

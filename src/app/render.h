@@ -39,13 +39,17 @@ bool render_is_sound(struct task *t, struct bytes json, enum jsonx_type type);
 /* A stored message, unpacked. Raw members are JSON text; empty ones are left out. */
 struct message_row {
 	struct ident conversation, id, turn; /* turn may be zero */
+	struct ident stored_in; /* the conversation whose row it is: an ancestor's, or `conversation` */
 	int64_t seq;
 	int role;
-	struct bytes content;  /* raw JSON; empty when the record was corrupt */
+	struct bytes content;  /* raw JSON, null when it was deleted; empty when the record was corrupt */
 	struct bytes metadata; /* raw JSON object or empty */
 	struct bytes extra;    /* raw JSON object whose members are spliced in, or empty */
 	int64_t created_at;
 };
+
+/* Whether the message was deleted: its place is kept, its content is gone. */
+bool message_is_deleted(const struct message_row *m);
 
 /* The columns that message_from_row reads, in its order. */
 #define MESSAGE_COLUMNS "m.conversation, m.seq, m.id, m.role, m.content, m.metadata, m.extra, m.turn, m.created_at"

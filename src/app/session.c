@@ -263,7 +263,7 @@ static enum err query_list(struct task *t, struct app *app, const struct ident *
 static enum err read_list_row(struct task *t, const struct ident *site, const struct db_rows *r, size_t row, struct head *h_r)
 {
 	h_r->site = *site;
-	db_cell_ident(r, row, 23, &h_r->session);
+	db_cell_ident(r, row, HEAD_N_COLUMNS, &h_r->session);
 	enum err e = head_from_row(t, r, row, h_r);
 	if (e == ERR_CORRUPT) { /* reported; the rest of the list works */
 		task_clear_fault(t);
@@ -275,10 +275,10 @@ static enum err read_list_row(struct task *t, const struct ident *site, const st
 		h_r->json = buf_bytes(&b);
 		return ERR_OK;
 	}
-	if (db_cell(r, row, 25)->type != DB_NULL)
-		h_r->last_seq = db_cell_int(r, row, 25);
-	if (db_cell_int(r, row, 26) > h_r->last_at)
-		h_r->last_at = db_cell_int(r, row, 26);
+	if (db_cell(r, row, HEAD_N_COLUMNS + 2)->type != DB_NULL)
+		h_r->last_seq = db_cell_int(r, row, HEAD_N_COLUMNS + 2);
+	if (db_cell_int(r, row, HEAD_N_COLUMNS + 3) > h_r->last_at)
+		h_r->last_at = db_cell_int(r, row, HEAD_N_COLUMNS + 3);
 	return e;
 }
 
@@ -307,8 +307,8 @@ enum err session_list(struct task *t, struct app *app, const struct ident *site,
 	*next_r = NULL;
 	if (*has_more_r) { /* the row at the far end, seen in the direction of reading */
 		char text[CURSOR_SIZE];
-		struct cursor c = { .at = db_cell_int(r, n - 1, 24) };
-		db_cell_ident(r, n - 1, 23, &c.id);
+		struct cursor c = { .at = db_cell_int(r, n - 1, HEAD_N_COLUMNS + 1) };
+		db_cell_ident(r, n - 1, HEAD_N_COLUMNS, &c.id);
 		cursor_format(&c, name, text);
 		*next_r = arena_strdup(t->arena, text);
 	}

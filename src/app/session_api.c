@@ -345,14 +345,14 @@ static const struct field_table empty_table = { no_fields, 1 };
 
 static const struct api_route routes[] = {
 	{ HTTP_POST, "/v1/sessions", SCOPE_START, api_session_create, &create_table, NULL, ROUTE_GIVES_TOKEN,
-	  "Create a session; with an own id, create it or load it" },
-	{ HTTP_GET, "/v1/sessions", SCOPE_SITE, api_session_list, NULL, &list_table, 0, "List the site's sessions by time of creation" },
-	{ HTTP_GET, "/v1/sessions/{s}", SCOPE_SESSION, api_session_get, NULL, &get_table, 0, "Get a session, with its newest messages on request" },
-	{ HTTP_PATCH, "/v1/sessions/{s}", SCOPE_SESSION, api_session_update, &update_table, NULL, 0, "Change a session; If-Match guards against a stale writer" },
-	{ HTTP_DELETE, "/v1/sessions/{s}", SCOPE_SESSION, api_session_delete, NULL, NULL, ROUTE_TAKES_CORRUPT, "Delete a session and everything below it" },
-	{ HTTP_POST, "/v1/sessions/{s}/end", SCOPE_SESSION, api_session_end, &empty_table, NULL, ROUTE_BODY_OPTIONAL, "End a session: it can be read, not added to" },
+	  "Create a session; with an own id, create it or load it", 201, "SessionWithToken" },
+	{ HTTP_GET, "/v1/sessions", SCOPE_SITE, api_session_list, NULL, &list_table, 0, "List the site's sessions by time of creation", 200, "SessionList" },
+	{ HTTP_GET, "/v1/sessions/{s}", SCOPE_SESSION, api_session_get, NULL, &get_table, 0, "Get a session, with its newest messages on request", 200, "SessionWithMessages" },
+	{ HTTP_PATCH, "/v1/sessions/{s}", SCOPE_SESSION, api_session_update, &update_table, NULL, 0, "Change a session; If-Match guards against a stale writer", 200, "Session" },
+	{ HTTP_DELETE, "/v1/sessions/{s}", SCOPE_SESSION, api_session_delete, NULL, NULL, ROUTE_TAKES_CORRUPT, "Delete a session and everything below it", 204, NULL },
+	{ HTTP_POST, "/v1/sessions/{s}/end", SCOPE_SESSION, api_session_end, &empty_table, NULL, ROUTE_BODY_OPTIONAL, "End a session: it can be read, not added to", 200, "Session" },
 	{ HTTP_POST, "/v1/sessions/{s}/token", SCOPE_SESSION, api_session_token, &empty_table, NULL, ROUTE_BODY_OPTIONAL | ROUTE_OWN_IDEMPOTENCY,
-	  "Make a fresh token for the session" },
+	  "Make a fresh token for the session", 200, "Token" },
 };
 
 const struct feature session_api_feature = { .name = "session_api", .routes = routes, .n_routes = COUNT(routes) };

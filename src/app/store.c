@@ -79,6 +79,12 @@ enum err store_query(struct task *t, struct app *app, const struct db_stmt *s, c
 	return note(app, e ? e : db_query_once(t, db, s, args, n_args, rows_r));
 }
 
+enum err store_read(struct task *t, struct app *app, struct db_conn *c, const struct db_stmt *s, const struct db_arg *args, size_t n_args,
+		    struct db_rows **rows_r)
+{
+	return c ? db_query(t, c, s, args, n_args, rows_r) : store_query(t, app, s, args, n_args, rows_r);
+}
+
 enum err store_transact(struct task *t, struct app *app, enum err (*fn)(struct task *t, struct db_conn *c, void *arg), void *arg)
 {
 	struct db *db;

@@ -37,6 +37,9 @@ enum err store_open(struct task *t, struct app *app, struct db **db_r) MUST_CHEC
 enum err store_run(struct task *t, struct app *app, const struct db_stmt *s, const struct db_arg *args, size_t n_args, int64_t *changed_r) MUST_CHECK;
 enum err store_query(struct task *t, struct app *app, const struct db_stmt *s, const struct db_arg *args, size_t n_args,
 		     struct db_rows **rows_r) MUST_CHECK;
+/* store_query, or on the caller's own connection when it has one. */
+enum err store_read(struct task *t, struct app *app, struct db_conn *c, const struct db_stmt *s, const struct db_arg *args, size_t n_args,
+		    struct db_rows **rows_r) MUST_CHECK;
 enum err store_transact(struct task *t, struct app *app, enum err (*fn)(struct task *t, struct db_conn *c, void *arg), void *arg) MUST_CHECK;
 
 /* Whether the last call found the database out of reach. */

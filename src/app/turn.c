@@ -292,7 +292,8 @@ static struct message_new answer_message(struct arena *a, const struct finish *f
 	buf_member_int(&extra, "tokens_used", f->turn->output_tokens);
 	buf_member_int(&extra, "latency_ms", stamp_now() - f->turn->created_at);
 	buf_add_char(&extra, '}');
-	return (struct message_new){ .role = ROLE_ASSISTANT, .content = buf_bytes(&content), .extra = buf_bytes(&extra), .turn = f->turn->id };
+	return (struct message_new){ .role = ROLE_ASSISTANT, .content = buf_bytes(&content), .extra = buf_bytes(&extra), .turn = f->turn->id,
+				     .tokens = f->turn->output_tokens };
 }
 
 static enum err finish_in(struct task *t, struct db_conn *c, void *arg)

@@ -412,10 +412,10 @@ static enum err api_turn_get(struct call *c)
 
 static const struct api_route routes[] = {
 	{ HTTP_POST, "/v1/sessions/{s}/turns", SCOPE_SESSION, api_turn_create, &turn_table, NULL, ROUTE_OWN_IDEMPOTENCY | ROUTE_STREAMS,
-	  "Send a message and get the agent's answer" },
-	{ HTTP_GET, "/v1/sessions/{s}/turns/{t}", SCOPE_SESSION, api_turn_get, NULL, NULL, 0, "Get a turn, with the text as far as it has come" },
+	  "Send a message and get the agent's answer", 200, "Answer" },
+	{ HTTP_GET, "/v1/sessions/{s}/turns/{t}", SCOPE_SESSION, api_turn_get, NULL, NULL, 0, "Get a turn, with the text as far as it has come", 200, "Turn" },
 	{ HTTP_POST, "/v1/chat/{agent}/message", SCOPE_START, api_chat_message, &chat_table, NULL, ROUTE_OWN_IDEMPOTENCY | ROUTE_STREAMS,
-	  "Send a message in one call: the session is made on the first one" },
+	  "Send a message in one call: the session is made on the first one", 200, "Answer" },
 };
 
 const struct feature turn_api_feature = { .name = "turn_api", .routes = routes, .n_routes = COUNT(routes) };

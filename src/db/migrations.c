@@ -87,6 +87,39 @@
 	"CREATE TABLE IF NOT EXISTS locks ("                                                                           \
 	" name VARCHAR(64) NOT NULL, owner BINARY(16) NOT NULL, held_until BIGINT NOT NULL, PRIMARY KEY (name))"
 
+/* A tag's sessions in the order of lists. */
+#define SESSION_TAGS                                                                                                   \
+	"CREATE TABLE IF NOT EXISTS session_tags ("                                                                    \
+	" site BINARY(16) NOT NULL, tag VARCHAR(64) NOT NULL, created_at BIGINT NOT NULL, session BINARY(16) NOT NULL,"\
+	" PRIMARY KEY (site, tag, created_at, session))"
+
+/* What one session hides of messages that it shares with the session it was cloned from. */
+#define MESSAGE_MASKS                                                                                                  \
+	"CREATE TABLE IF NOT EXISTS message_masks ("                                                                   \
+	" session BINARY(16) NOT NULL, conversation BINARY(16) NOT NULL, seq BIGINT NOT NULL, site BINARY(16) NOT NULL,"\
+	" content LONGBLOB NOT NULL, extra LONGBLOB, created_at BIGINT NOT NULL, PRIMARY KEY (session, conversation, seq))"
+
+/* The summary of a conversation's messages up to upto_seq, which stay as they are. */
+#define SUMMARIES                                                                                                      \
+	"CREATE TABLE IF NOT EXISTS summaries ("                                                                       \
+	" conversation BINARY(16) NOT NULL, upto_seq BIGINT NOT NULL, site BINARY(16) NOT NULL, method VARCHAR(16) NOT NULL,"\
+	" content LONGBLOB NOT NULL, tokens_before BIGINT NOT NULL, tokens_after BIGINT NOT NULL, created_at BIGINT NOT NULL,"\
+	" PRIMARY KEY (conversation, upto_seq))"
+
+#define TEMPLATES                                                                                                      \
+	"CREATE TABLE IF NOT EXISTS templates ("                                                                       \
+	" id BINARY(16) NOT NULL, site BINARY(16) NOT NULL, name VARCHAR(64) NOT NULL, title VARCHAR(200) NOT NULL,"   \
+	" preset VARCHAR(64) NOT NULL, config LONGBLOB NOT NULL, required_context LONGTEXT NOT NULL,"                  \
+	" memory_categories LONGTEXT NOT NULL, version BIGINT NOT NULL, created_at BIGINT NOT NULL,"                   \
+	" updated_at BIGINT NOT NULL, PRIMARY KEY (id))"
+
+/* How far an import of a file came, so that it can go on and is not done twice. */
+#define IMPORTS                                                                                                        \
+	"CREATE TABLE IF NOT EXISTS imports ("                                                                         \
+	" site BINARY(16) NOT NULL, checksum BINARY(32) NOT NULL, lines_done BIGINT NOT NULL, n_lines BIGINT NOT NULL,"\
+	" started_at BIGINT NOT NULL, ended_at BIGINT NOT NULL, PRIMARY KEY (site, checksum))"
+
+#define ADD_COLUMN(to, column) "ALTER TABLE " to " ADD COLUMN IF NOT EXISTS " column, "ALTER TABLE " to " ADD COLUMN " column
 #define BOTH(columns) columns MARIADB, columns CLUSTERED
 #define INDEX(unique, name, on) "CREATE " unique "INDEX IF NOT EXISTS " name " ON " on, NULL
 
@@ -115,5 +148,24 @@ const struct db_migration db_migrations[] = {
 	{ 22, "idempotency of a session", INDEX("", "idempotency_session", "idempotency (session)") },
 	{ 23, "deletions", BOTH(DELETIONS) },
 	{ 24, "locks", BOTH(LOCKS) },
+	{ 25, "flags of a session", ADD_COLUMN("sessions", "flags SMALLINT NOT NULL DEFAULT 0") },
+	{ 26, "idle time of a session", ADD_COLUMN("sessions", "idle_ttl BIGINT NOT NULL DEFAULT 0") },
+	{ 27, "sessions by client type", INDEX("", "sessions_client_type", "sessions (site, client_type, created_at, id)") },
+	{ 28, "sessions by status", INDEX("", "sessions_status", "sessions (site, status, created_at, id)") },
+	{ 29, "sessions by context", INDEX("", "sessions_context", "sessions (site, context, created_at, id)") },
+	{ 30, "sessions by expiry", INDEX("", "sessions_expiry", "sessions (expires_at)") },
+	{ 31, "tags of sessions", BOTH(SESSION_TAGS) },
+	{ 32, "tags of a session", INDEX("", "session_tags_session", "session_tags (session)") },
+	{ 33, "lineage of a conversation", ADD_COLUMN("conversations", "lineage LONGBLOB") },
+	{ 34, "branches of a conversation", INDEX("", "conversations_parent", "conversations (parent)") },
+	{ 35, "tokens of a message", ADD_COLUMN("messages", "tokens BIGINT NOT NULL DEFAULT 0") },
+	{ 36, "masked messages", BOTH(MESSAGE_MASKS) },
+	{ 37, "summaries", BOTH(SUMMARIES) },
+	{ 38, "templates", BOTH(TEMPLATES) },
+	{ 39, "templates by name", INDEX("UNIQUE ", "templates_name", "templates (site, name)") },
+	{ 40, "settings of a site", ADD_COLUMN("sites", "settings LONGTEXT") },
+	{ 41, "imports", BOTH(IMPORTS) },
+	{ 42, "deletions that wait for descendants", ADD_COLUMN("deletions", "waits SMALLINT NOT NULL DEFAULT 0") },
+	{ 43, "deletions that are due", INDEX("", "deletions_due", "deletions (waits, created_at)") },
 	{ 0, NULL, NULL, NULL },
 };
