@@ -105,6 +105,7 @@ static enum err check_scope(struct call *c)
 	case SCOPE_START:
 		return ERR_OK;
 	case SCOPE_SESSION:
+	case SCOPE_USER:
 		return who != WHO_PUBLISHABLE_KEY ? ERR_OK : refuse(c, ERR_FORBIDDEN, "a publishable key may only start sessions; use the session's token");
 	default:
 		abort(); /* the others never come here */

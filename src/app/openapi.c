@@ -146,7 +146,7 @@ void openapi_format(struct buf *b)
 
 void openapi_format_routes(struct buf *b)
 {
-	static const char *const scopes[] = { "?", "public", "local", "site", "start", "session" };
+	static const char *const scopes[] = { "?", "public", "local", "site", "start", "session", "user" };
 	const struct api_route *list[ROUTES_MAX];
 	size_t n = sorted_routes(list);
 	for (size_t i = 0; i < n; i++)
