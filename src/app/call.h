@@ -25,7 +25,7 @@ enum scope {
 	SCOPE_LOCAL,    /* loopback addresses, unless the settings open it */
 	SCOPE_SITE,     /* the site's secret key */
 	SCOPE_START,    /* any credential: starts a session, or goes on with the token's own */
-	SCOPE_SESSION,  /* the secret key, or the token of the very session that the path names */
+	SCOPE_SESSION,  /* the secret key, or a token of the user whose session the path names */
 	SCOPE_USER,     /* the site's secret key, or any session token: the handler restricts what it gives to the token's user */
 };
 

@@ -112,7 +112,10 @@ static enum err check_scope(struct call *c)
 	}
 }
 
-/* The session the path names, if it is within reach; a foreign one is as absent as one that never was. */
+/*
+ * The session the path names, if it is within reach; a foreign one is as absent as one that never was. A token reaches all of its user's
+ * sessions (SES-6); an anonymous user's name is unguessable, so that these are the visitor's own session and what was cloned from it.
+ */
 static enum err find_session(struct call *c)
 {
 	c->head = arena_alloc(c->task->arena, sizeof *c->head);
@@ -120,7 +123,7 @@ static enum err find_session(struct call *c)
 	if (e && e != ERR_CORRUPT)
 		return e;
 	c->audit_session = c->head->session;
-	if (c->who.who == WHO_SESSION && (!ident_equal(&c->who.session, &c->head->session) || !ident_equal(&c->who.user, &c->head->user)))
+	if (c->who.who == WHO_SESSION && !ident_equal(&c->who.user, &c->head->user))
 		return refuse(c, ERR_NOT_FOUND, "there is no such session");
 	if (e && !(c->route->flags & ROUTE_TAKES_CORRUPT))
 		return e;

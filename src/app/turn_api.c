@@ -309,16 +309,9 @@ static enum err find_chat_session(struct call *c, struct chat_in *in, struct hea
 {
 	*is_new_r = false;
 	if (c->who.who == WHO_SESSION) {
-		enum err e = head_load(c->task, c->app, &c->who.site, &c->who.session, h);
-		struct head named;
-		if (!e && !ident_equal(&c->who.user, &h->user))
-			e = task_fail(c->task, ERR_NOT_FOUND, "there is no such session");
-		if (e || !in->session_id.p)
-			return e;
-		e = head_find(c->task, c->app, &c->who.site, in->session_id, &named);
-		if (!e && !ident_equal(&named.session, &h->session))
-			e = task_fail(c->task, ERR_NOT_FOUND, "there is no such session");
-		return e;
+		enum err e = in->session_id.p ? head_find(c->task, c->app, &c->who.site, in->session_id, h) :
+						head_load(c->task, c->app, &c->who.site, &c->who.session, h);
+		return !e && !ident_equal(&c->who.user, &h->user) ? task_fail(c->task, ERR_NOT_FOUND, "there is no such session") : e;
 	}
 	if (!in->session_id.p) {
 		*is_new_r = true;

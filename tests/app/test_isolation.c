@@ -57,7 +57,7 @@ static const char *path_of(struct victim *v, const struct api_route *r, const ch
 			buf_add_char(&b, *p);
 			continue;
 		}
-		buf_add_str(&b, p[1] == 's' ? session : p[1] == 't' ? v->turn : agent);
+		buf_add_str(&b, p[1] == 's' ? session : p[1] == 't' ? v->turn : p[1] == 'u' ? "ann" : agent);
 		p = strchr(p, '}');
 	}
 	return b.p;
@@ -199,6 +199,28 @@ Test(isolation, a_foreign_session_looks_like_none)
 				cr_assert_str_eq(masked(&a), masked(&none), "%s %s", http_method_name(r->method), r->path);
 				cr_assert_null(header_of(&a, "ETag"));
 			}
+	}
+	finish(&v);
+}
+
+/* SES-6: a user's list or history shows another token nothing of it; the site's own publishable key is no user. */
+Test(isolation, user_routes_show_a_token_its_own_user_alone)
+{
+	struct victim v;
+	prepare(&v);
+	const char *const keys[] = { v.foreign_token, v.twin_token };
+	each_route(r) {
+		if (r->scope != SCOPE_USER)
+			continue;
+		for (size_t i = 0; i < COUNT(keys); i++) {
+			struct answer a = try_route(&v, r, keys[i], v.session, "vault");
+			cr_assert(a.status == 200 || a.status == 400 || a.status == 403 || a.status == 404, "%s: %d", r->path, a.status);
+			cr_assert_null(strstr(a.body.p, "canary"));
+			cr_assert_null(strstr(a.body.p, v.session));
+		}
+		struct answer server = try_route(&v, r, v.foreign_sk, v.session, "vault"), by_public = try_route(&v, r, v.h->pk, v.session, "vault");
+		cr_assert_null(strstr(server.body.p, v.session));
+		assert_code(by_public, 403, "forbidden");
 	}
 	finish(&v);
 }

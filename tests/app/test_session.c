@@ -448,6 +448,45 @@ Test(session, another_identity_or_none_finds_nothing)
 	api_close(&h);
 }
 
+/* SES-6: a client that holds a token of one session opens the others of the same user of the same site, and writes to them. */
+Test(session, any_client_of_the_same_user_opens_it)
+{
+	struct api *h = api_open();
+	struct api_site other = api_add_site(h, "https://other.example");
+	const char *phone, *desk, *foreign;
+	const char *a = new_session(h, h->sk, "{\"agent\":\"guide\",\"user\":\"ann\",\"client_type\":\"phone\"}", &phone);
+	const char *b = new_session(h, h->sk, "{\"agent\":\"guide\",\"user\":\"ann\",\"client_type\":\"desk\"}", &desk);
+	const char *c = new_session(h, other.sk, "{\"agent\":\"guide\",\"user\":\"ann\"}", &foreign);
+	struct answer said = api_post(h, phone, "{\"role\":\"user\",\"content\":\"from the phone\"}", "/v1/sessions/%s/messages", b);
+	must_be(said, 201);
+	struct answer seen = api_get(h, desk, "/v1/sessions/%s?messages=1", b), crossed = api_get(h, desk, "/v1/sessions/%s", a);
+	must_be(seen, 200);
+	must_be(crossed, 200);
+	assert_str(seen, "messages[0].content", "from the phone");
+	struct answer chat = api_post(h, phone, api_text(h, "{\"message\":\"and a turn\",\"session_id\":\"%s\"}", b), "/v1/chat/guide/message");
+	must_be(chat, 200);
+	assert_str(chat, "session_id", b);
+	struct answer by_namesake = api_get(h, foreign, "/v1/sessions/%s", a), of_namesake = api_get(h, phone, "/v1/sessions/%s", c);
+	assert_code(by_namesake, 404, "not_found");
+	assert_code(of_namesake, 404, "not_found");
+	struct answer fresh = api_post(h, phone, NULL, "/v1/sessions/%s/token", b);
+	must_be(fresh, 200);
+	api_close(&h);
+}
+
+/* SES-6: a visitor without a name is nobody else. */
+Test(session, two_anonymous_visitors_share_nothing)
+{
+	struct api *h = api_open();
+	struct answer a = ask(h, .method = "POST", .to = "/v1/sessions", .key = h->pk, .origin = ORIGIN, .body = "{\"agent\":\"guide\"}");
+	struct answer b = ask(h, .method = "POST", .to = "/v1/sessions", .key = h->pk, .origin = ORIGIN, .body = "{\"agent\":\"guide\"}");
+	must_be(a, 201);
+	must_be(b, 201);
+	struct answer crossed = ask(h, .method = "GET", .to = api_text(h, "/v1/sessions/%s", str_at(&a, "id")), .key = str_at(&b, "token"), .origin = ORIGIN);
+	assert_code(crossed, 404, "not_found");
+	api_close(&h);
+}
+
 /* SES-6: every client of the session opens it. */
 Test(session, is_the_same_through_every_token_of_it)
 {
