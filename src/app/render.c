@@ -85,6 +85,7 @@ void message_from_row(struct task *t, const struct db_rows *rows, size_t row, st
 	m_r->extra = unpack_object(t, rows, row, 6, &is_sound);
 	db_cell_ident(rows, row, 7, &m_r->turn);
 	m_r->created_at = db_cell_int(rows, row, 8);
+	m_r->tokens = db_cell_int(rows, row, 9);
 	if (is_sound)
 		return;
 	m_r->content = m_r->metadata = m_r->extra = (struct bytes){ NULL, 0 };

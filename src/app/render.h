@@ -46,13 +46,14 @@ struct message_row {
 	struct bytes metadata; /* raw JSON object or empty */
 	struct bytes extra;    /* raw JSON object whose members are spliced in, or empty */
 	int64_t created_at;
+	int64_t tokens; /* what it cost, as counted or told; 0: unknown */
 };
 
 /* Whether the message was deleted: its place is kept, its content is gone. */
 bool message_is_deleted(const struct message_row *m);
 
 /* The columns that message_from_row reads, in its order. */
-#define MESSAGE_COLUMNS "m.conversation, m.seq, m.id, m.role, m.content, m.metadata, m.extra, m.turn, m.created_at"
+#define MESSAGE_COLUMNS "m.conversation, m.seq, m.id, m.role, m.content, m.metadata, m.extra, m.turn, m.created_at, m.tokens"
 
 /*
  * Unpacks a row of MESSAGE_COLUMNS. A record that cannot be read is reported to the log and counted, and comes with empty
