@@ -23,9 +23,10 @@ struct append_in {
 #define MEMBER(name) offsetof(struct message_in, name)
 #define MESSAGE_FIELDS(base, required)                                                                                                             \
 	{ .name = "role", .type = FIELD_ENUM, .flags = (required), .offset = (base) + MEMBER(role), .given_offset = (base) + MEMBER(has_role),     \
-	  .choices = ROLE_CHOICES, .help = "Who says it" },                                                                                        \
+	  .choices = ROLE_CHOICES, .help = "Who says it", .example = "\"user\"" },                                                                                        \
 	{ .name = "content", .type = FIELD_TEXT_OR_ARRAY, .flags = (required), .offset = (base) + MEMBER(content),                                \
-	  .given_offset = (base) + MEMBER(has_content), .help = "A string, or an array of parts, each an object with a type" },                   \
+	  .given_offset = (base) + MEMBER(has_content), .help = "A string, or an array of parts, each an object with a type",                     \
+	  .example = "\"Do you bake rye bread?\"" },                                                                                               \
 	{ .name = "metadata", .type = FIELD_OBJECT, .max = 16384, .offset = (base) + MEMBER(metadata), .help = "Any object, kept as it came" },   \
 	{ .name = "name", .type = FIELD_STRING, .min = 1, .max = 64, .offset = (base) + MEMBER(name), .help = "Name of the speaker or tool" },    \
 	{ .name = "tool_calls", .type = FIELD_ARRAY, .min = 1, .max = 128, .offset = (base) + MEMBER(tool_calls), .help = "Tool calls of an assistant message" }, \

@@ -17,13 +17,13 @@ struct create_in {
 
 #define SESSION(name) offsetof(struct create_in, session) + offsetof(struct session_new, name)
 static const struct field create_fields[] = {
-	{ .name = "agent", .type = FIELD_STRING, .flags = FIELD_REQUIRED, .min = 1, .max = 64, .offset = offsetof(struct create_in, agent), .help = "Name or id of the agent" },
+	{ .name = "agent", .type = FIELD_STRING, .flags = FIELD_REQUIRED, .min = 1, .max = 64, .offset = offsetof(struct create_in, agent), .help = "Name or id of the agent", .example = "\"baker\"" },
 	{ .name = "id", .type = FIELD_STRING, .flags = FIELD_IDENT, .min = 1, .max = 128, .offset = offsetof(struct create_in, id), .help = "The caller's own id, unique in its site (secret key only)" },
 	{ .name = "if_exists", .type = FIELD_ENUM, .choices = "error|return", .offset = offsetof(struct create_in, if_exists), .help = "What to do when the own id is taken: error, as unless said, or return what there is" },
-	{ .name = "user", .type = FIELD_STRING, .min = 1, .max = 128, .offset = SESSION(user), .help = "Who talks, as the site names it; a new anonymous user unless given (secret key only)" },
+	{ .name = "user", .type = FIELD_STRING, .min = 1, .max = 128, .offset = SESSION(user), .help = "Who talks, as the site names it; a new anonymous user unless given (secret key only)", .example = "\"anna\"" },
 	{ .name = "client_type", .type = FIELD_STRING, .flags = FIELD_IDENT, .min = 1, .max = 32, .offset = SESSION(client_type), .help = "Kind of client, such as web" },
 	{ .name = "context", .type = FIELD_STRING, .min = 1, .max = 128, .offset = SESSION(context), .help = "What the session is about" },
-	{ .name = "title", .type = FIELD_STRING, .max = 200, .offset = SESSION(title), .help = "Shown in lists" },
+	{ .name = "title", .type = FIELD_STRING, .max = 200, .offset = SESSION(title), .help = "Shown in lists", .example = "\"Bread\"" },
 	{ .name = "tags", .type = FIELD_STRINGS, .max = 32, .offset = SESSION(tags), .help = "Distinct words to find it by" },
 	{ .name = "metadata", .type = FIELD_PAIRS, .max = SESSION_METADATA_PAIRS, .offset = SESSION(metadata), .help = "Up to 16 strings by name" },
 	{ .name = "state", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = SESSION(state), .help = "Any object: what the conversation has come to" },
@@ -34,7 +34,7 @@ static const struct field_table create_table = { create_fields, sizeof(struct cr
 
 #define CHANGE(name) offsetof(struct session_change, name)
 static const struct field update_fields[] = {
-	{ .name = "title", .type = FIELD_STRING, .max = 200, .offset = CHANGE(title), .help = "Shown in lists" },
+	{ .name = "title", .type = FIELD_STRING, .max = 200, .offset = CHANGE(title), .help = "Shown in lists", .example = "\"Bread\"" },
 	{ .name = "context", .type = FIELD_STRING, .min = 1, .max = 128, .offset = CHANGE(context), .help = "What the session is about" },
 	{ .name = "tags", .type = FIELD_STRINGS, .max = 32, .offset = CHANGE(tags), .help = "Replaces the tags" },
 	{ .name = "metadata", .type = FIELD_PAIRS, .flags = FIELD_NULLS, .max = 64, .offset = CHANGE(metadata), .help = "A string sets a key, null deletes it" },

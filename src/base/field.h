@@ -47,6 +47,7 @@ struct field {
 	const char *choices; /* FIELD_ENUM */
 	const struct field_table *sub; /* FIELD_LIST */
 	const char *help;    /* for the OpenAPI document */
+	const char *example; /* for the same, as JSON; NULL: one is made from the type and its bounds */
 };
 
 /* Ends with a row whose name is NULL. `size` is that of the struct the rows point into. */
@@ -75,7 +76,15 @@ enum err field_parse(struct task *t, const struct field_table *table, struct byt
  */
 enum err field_parse_query(struct task *t, const struct field_table *table, struct bytes query, void *target) MUST_CHECK;
 
-/* Writes the table as a JSON Schema object (for OpenAPI 3.1). */
+/*
+ * Writes the table, or one of its rows, as a JSON Schema object (for OpenAPI 3.1). A bound that counts bytes stands there as the keyword that
+ * counts characters, which is never tighter, and beside it exactly, as "x-maxBytes".
+ */
 void field_format_schema(const struct field_table *table, struct buf *out);
+void field_format_schema_of(const struct field *f, struct buf *out);
+
+/* Writes an object with the rows that are required or name an example, and the example of one row. */
+void field_format_example(const struct field_table *table, struct buf *out);
+void field_format_example_of(const struct field *f, struct buf *out);
 
 #endif

@@ -23,13 +23,13 @@ static void format_type(const struct field *f, struct buf *out)
 		buf_add_json_str(out, types[f->type]);
 }
 
-/* A table's 0, 0 says that there are no bounds. */
+/* A table's 0, 0 says that there are no bounds; the greatest integer is none that a reader could tell from its neighbours. */
 static void format_bounds(const struct field *f, const char *least, const char *most, struct buf *out)
 {
 	if (f->min == 0 && f->max == 0)
 		return;
 	buf_member_int(out, least, f->min);
-	if (f->max >= f->min)
+	if (f->max >= f->min && f->max != INT64_MAX)
 		buf_member_int(out, most, f->max);
 }
 
@@ -53,20 +53,37 @@ static void format_raw(struct buf *out, const char *name, const char *json)
 	buf_member_json(out, name, bytes_of(json));
 }
 
-/* A schema counts characters where our bounds count bytes, so that minLength says no more than "not empty". */
+/* The characters that texts and words may hold, as field.c checks them. */
+#define NO_CONTROL "^[^\\\\u0000-\\\\u0008\\\\u000b\\\\u000c\\\\u000e-\\\\u001f\\\\u007f-\\\\u009f]*$"
+#define NO_CONTROL_AT_ALL "^[^\\\\u0000-\\\\u001f\\\\u007f-\\\\u009f]*$"
+#define WORD "\"minLength\":1,\"maxLength\":64,\"pattern\":\"" NO_CONTROL_AT_ALL "\""
+
+static void format_max_bytes(const struct field *f, struct buf *out)
+{
+	if (f->max > 0)
+		buf_member_int(out, "x-maxBytes", f->max);
+}
+
+/* An ident's bytes are its characters; any other text may have fewer characters than bytes. */
 static void format_string(const struct field *f, struct buf *out)
 {
+	bool is_ident = (f->flags & FIELD_IDENT) != 0;
+
 	if (f->min > 0)
-		buf_member_int(out, "minLength", 1);
+		buf_member_int(out, "minLength", is_ident ? f->min : 1);
 	if (f->max > 0)
 		buf_member_int(out, "maxLength", f->max);
-	if (f->flags & FIELD_IDENT)
-		buf_member_str(out, "pattern", "^[A-Za-z0-9._:@-]*$");
+	if (!is_ident)
+		format_max_bytes(f, out);
+	if (is_ident)
+		format_raw(out, "pattern", "\"^[A-Za-z0-9._:@-]*$\"");
+	else if (!(f->flags & FIELD_ANY_TEXT))
+		format_raw(out, "pattern", "\"" NO_CONTROL "\"");
 }
 
 static void format_pairs(const struct field *f, struct buf *out)
 {
-	format_raw(out, "propertyNames", "{\"minLength\":1,\"maxLength\":64}");
+	format_raw(out, "propertyNames", "{" WORD "}");
 	format_raw(out, "additionalProperties", f->flags & FIELD_NULLS ? "{\"type\":[\"string\",\"null\"],\"maxLength\":512}"
 								       : "{\"type\":\"string\",\"maxLength\":512}");
 	format_bounds(f, "minProperties", "maxProperties", out);
@@ -75,9 +92,10 @@ static void format_pairs(const struct field *f, struct buf *out)
 static void format_text_or_array(const struct field *f, struct buf *out)
 {
 	buf_add_member(out, "oneOf");
-	buf_add_str(out, "[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"object\","
-			 "\"properties\":{\"type\":{\"type\":\"string\"}},\"required\":[\"type\"]}}");
-	buf_add_str(out, f->flags & FIELD_NULLABLE ? ",{\"type\":\"null\"}]" : "]");
+	buf_addf(out, "[{\"type\":\"string\"%s},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"object\","
+		      "\"properties\":{\"type\":{\"type\":\"string\"}},\"required\":[\"type\"]}}%s]",
+		 f->min > 0 ? ",\"minLength\":1" : "", f->flags & FIELD_NULLABLE ? ",{\"type\":\"null\"}" : "");
+	format_max_bytes(f, out);
 }
 
 static void format_rest(const struct field *f, struct buf *out)
@@ -87,6 +105,9 @@ static void format_rest(const struct field *f, struct buf *out)
 		format_string(f, out);
 		break;
 	case FIELD_INT:
+		buf_member_str(out, "format", "int64");
+		format_bounds(f, "minimum", "maximum", out);
+		break;
 	case FIELD_REAL:
 		format_bounds(f, "minimum", "maximum", out);
 		break;
@@ -100,7 +121,7 @@ static void format_rest(const struct field *f, struct buf *out)
 		format_bounds(f, "minItems", "maxItems", out);
 		break;
 	case FIELD_STRINGS:
-		format_raw(out, "items", "{\"type\":\"string\",\"minLength\":1,\"maxLength\":64}");
+		format_raw(out, "items", "{\"type\":\"string\"," WORD ",\"x-maxBytes\":64}");
 		buf_member_bool(out, "uniqueItems", true);
 		format_bounds(f, "minItems", "maxItems", out);
 		break;
@@ -115,11 +136,27 @@ static void format_rest(const struct field *f, struct buf *out)
 		field_format_schema(f->sub, out);
 		format_bounds(f, "minItems", "maxItems", out);
 		break;
-	case FIELD_BOOL:
 	case FIELD_OBJECT:
+		format_max_bytes(f, out);
+		break;
+	case FIELD_BOOL:
 	case FIELD_JSON:
 		break;
 	}
+}
+
+void field_format_schema_of(const struct field *f, struct buf *out)
+{
+	buf_add_char(out, '{');
+	format_type(f, out);
+	format_rest(f, out);
+	if (f->help)
+		buf_member_str(out, "description", f->help);
+	if (f->example) {
+		buf_add_member(out, "examples");
+		buf_addf(out, "[%s]", f->example);
+	}
+	buf_add_char(out, '}');
 }
 
 void field_format_schema(const struct field_table *table, struct buf *out)
@@ -131,12 +168,7 @@ void field_format_schema(const struct field_table *table, struct buf *out)
 	buf_add_char(out, '{');
 	for (const struct field *f = table->fields; f->name; f++) {
 		buf_add_member(out, f->name);
-		buf_add_char(out, '{');
-		format_type(f, out);
-		format_rest(f, out);
-		if (f->help)
-			buf_member_str(out, "description", f->help);
-		buf_add_char(out, '}');
+		field_format_schema_of(f, out);
 		has_required |= (f->flags & FIELD_REQUIRED) != 0;
 	}
 	buf_add_char(out, '}');
@@ -152,5 +184,95 @@ void field_format_schema(const struct field_table *table, struct buf *out)
 		buf_add_char(out, ']');
 	}
 	buf_member_bool(out, "additionalProperties", false);
+	buf_add_char(out, '}');
+}
+
+/* A text of the least length that a row asks for. */
+static void format_text_example(const struct field *f, struct buf *out)
+{
+	static const char word[] = "text";
+	int64_t n = sizeof(word) - 1;
+
+	if (f->max > 0 && f->max < n)
+		n = f->max;
+	buf_addf(out, "\"%.*s", (int)n, word);
+	for (; n < f->min; n++)
+		buf_add_char(out, '-');
+	buf_add_char(out, '"');
+}
+
+static int64_t example_number(const struct field *f)
+{
+	if (f->min == 0 && f->max == 0)
+		return 1;
+	if (f->min > 1)
+		return f->min;
+	return f->max >= f->min && f->max < 1 ? f->max : 1;
+}
+
+static void format_elements_example(const struct field *f, struct buf *out)
+{
+	buf_add_char(out, '[');
+	for (int64_t i = 0; i < f->min; i++)
+		buf_add_str(out, i ? ",{}" : "{}");
+	buf_add_char(out, ']');
+}
+
+void field_format_example_of(const struct field *f, struct buf *out)
+{
+	if (f->example) {
+		buf_add_str(out, f->example);
+		return;
+	}
+	switch (f->type) {
+	case FIELD_STRING:
+		format_text_example(f, out);
+		break;
+	case FIELD_INT:
+	case FIELD_REAL:
+		buf_add_int(out, example_number(f));
+		break;
+	case FIELD_BOOL:
+		buf_add_str(out, "true");
+		break;
+	case FIELD_ENUM:
+		buf_add_json(out, (struct bytes){ f->choices, strcspn(f->choices, "|") });
+		break;
+	case FIELD_TIME:
+		buf_add_str(out, "\"2026-01-02T03:04:05.000Z\"");
+		break;
+	case FIELD_ARRAY:
+		format_elements_example(f, out);
+		break;
+	case FIELD_TEXT_OR_ARRAY:
+		buf_add_str(out, "\"Do you bake rye bread?\"");
+		break;
+	case FIELD_STRINGS:
+		buf_add_str(out, "[\"bread\"]");
+		break;
+	case FIELD_PAIRS:
+		buf_add_str(out, "{\"order\":\"1042\"}");
+		break;
+	case FIELD_OBJECT:
+	case FIELD_JSON:
+		buf_add_str(out, "{}");
+		break;
+	case FIELD_LIST:
+		buf_add_char(out, '[');
+		field_format_example(f->sub, out);
+		buf_add_char(out, ']');
+		break;
+	}
+}
+
+void field_format_example(const struct field_table *table, struct buf *out)
+{
+	buf_add_char(out, '{');
+	for (const struct field *f = table->fields; f->name; f++) {
+		if (!(f->flags & FIELD_REQUIRED) && !f->example)
+			continue;
+		buf_add_member(out, f->name);
+		field_format_example_of(f, out);
+	}
 	buf_add_char(out, '}');
 }

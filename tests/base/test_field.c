@@ -23,8 +23,8 @@ struct input {
 };
 
 static const struct field part_fields[] = {
-	{ "role", FIELD_ENUM, FIELD_REQUIRED, 0, 0, offsetof(struct part, role), 0, "user|assistant", NULL, "Who speaks" },
-	{ "seq", FIELD_INT, 0, 0, 0, offsetof(struct part, seq), 0, NULL, NULL, NULL },
+	{ "role", FIELD_ENUM, FIELD_REQUIRED, 0, 0, offsetof(struct part, role), 0, "user|assistant", NULL, "Who speaks", NULL },
+	{ "seq", FIELD_INT, 0, 0, 0, offsetof(struct part, seq), 0, NULL, NULL, NULL, NULL },
 	{ 0 },
 };
 static const struct field_table part_table = { part_fields, sizeof(struct part) };
@@ -32,22 +32,22 @@ static const struct field_table part_table = { part_fields, sizeof(struct part) 
 #define AT(member) offsetof(struct input, member)
 
 static const struct field fields[] = {
-	{ "name", FIELD_STRING, FIELD_NULLABLE, 1, 8, AT(name), AT(has_name), NULL, NULL, "A \"name\"" },
-	{ "kind", FIELD_ENUM, 0, 0, 0, AT(kind), 0, "a|bb|ccc", NULL, NULL },
-	{ "user", FIELD_STRING, FIELD_IDENT, 0, 0, AT(user), 0, NULL, NULL, NULL },
-	{ "raw_text", FIELD_STRING, FIELD_ANY_TEXT, 0, 0, AT(raw_text), 0, NULL, NULL, NULL },
-	{ "count", FIELD_INT, FIELD_NULLABLE, -5, 10, AT(count), AT(has_count), NULL, NULL, NULL },
-	{ "at", FIELD_TIME, 0, 0, 0, AT(at), 0, NULL, NULL, NULL },
-	{ "heat", FIELD_REAL, 0, 0, 2, AT(heat), 0, NULL, NULL, NULL },
-	{ "public", FIELD_BOOL, 0, 0, 0, AT(is_public), AT(has_public), NULL, NULL, NULL },
-	{ "state", FIELD_OBJECT, 0, 0, 16, AT(state), 0, NULL, NULL, NULL },
-	{ "items", FIELD_ARRAY, 0, 1, 3, AT(items), 0, NULL, NULL, NULL },
-	{ "content", FIELD_TEXT_OR_ARRAY, 0, 1, 64, AT(content), 0, NULL, NULL, NULL },
-	{ "tags", FIELD_STRINGS, 0, 0, 3, AT(tags), 0, NULL, NULL, NULL },
-	{ "pairs", FIELD_PAIRS, 0, 0, 2, AT(pairs), 0, NULL, NULL, NULL },
-	{ "patch", FIELD_PAIRS, FIELD_NULLS, 0, 2, AT(patch), 0, NULL, NULL, NULL },
-	{ "any", FIELD_JSON, FIELD_NULLABLE, 0, 0, AT(any), AT(has_any), NULL, NULL, NULL },
-	{ "messages", FIELD_LIST, 0, 1, 50, AT(messages), 0, NULL, &part_table, NULL },
+	{ "name", FIELD_STRING, FIELD_NULLABLE, 1, 8, AT(name), AT(has_name), NULL, NULL, "A \"name\"", NULL },
+	{ "kind", FIELD_ENUM, 0, 0, 0, AT(kind), 0, "a|bb|ccc", NULL, NULL, NULL },
+	{ "user", FIELD_STRING, FIELD_IDENT, 0, 0, AT(user), 0, NULL, NULL, NULL, NULL },
+	{ "raw_text", FIELD_STRING, FIELD_ANY_TEXT, 0, 0, AT(raw_text), 0, NULL, NULL, NULL, NULL },
+	{ "count", FIELD_INT, FIELD_NULLABLE, -5, 10, AT(count), AT(has_count), NULL, NULL, NULL, NULL },
+	{ "at", FIELD_TIME, 0, 0, 0, AT(at), 0, NULL, NULL, NULL, NULL },
+	{ "heat", FIELD_REAL, 0, 0, 2, AT(heat), 0, NULL, NULL, NULL, NULL },
+	{ "public", FIELD_BOOL, 0, 0, 0, AT(is_public), AT(has_public), NULL, NULL, NULL, NULL },
+	{ "state", FIELD_OBJECT, 0, 0, 16, AT(state), 0, NULL, NULL, NULL, NULL },
+	{ "items", FIELD_ARRAY, 0, 1, 3, AT(items), 0, NULL, NULL, NULL, NULL },
+	{ "content", FIELD_TEXT_OR_ARRAY, 0, 1, 64, AT(content), 0, NULL, NULL, NULL, NULL },
+	{ "tags", FIELD_STRINGS, 0, 0, 3, AT(tags), 0, NULL, NULL, NULL, NULL },
+	{ "pairs", FIELD_PAIRS, 0, 0, 2, AT(pairs), 0, NULL, NULL, NULL, NULL },
+	{ "patch", FIELD_PAIRS, FIELD_NULLS, 0, 2, AT(patch), 0, NULL, NULL, NULL, NULL },
+	{ "any", FIELD_JSON, FIELD_NULLABLE, 0, 0, AT(any), AT(has_any), NULL, NULL, NULL, NULL },
+	{ "messages", FIELD_LIST, 0, 1, 50, AT(messages), 0, NULL, &part_table, NULL, NULL },
 	{ 0 },
 };
 static const struct field_table table = { fields, sizeof(struct input) };
@@ -221,7 +221,7 @@ Test(field, bounds_count_what_the_type_says)
 Test(field, a_row_with_a_least_bound_alone_has_no_upper_one)
 {
 	static const struct field rows[] = {
-		{ "n", FIELD_INT, 0, 1, 0, 0, 0, NULL, NULL, NULL },
+		{ "n", FIELD_INT, 0, 1, 0, 0, 0, NULL, NULL, NULL, NULL },
 		{ 0 },
 	};
 	static const struct field_table t = { rows, sizeof(int64_t) };
@@ -337,8 +337,8 @@ Test(field, a_long_unknown_name_is_cut_between_characters)
 Test(field, what_is_required_is_missed_at_every_level)
 {
 	static const struct field rows[] = {
-		{ "a", FIELD_BOOL, FIELD_REQUIRED, 0, 0, 0, 0, NULL, NULL, NULL },
-		{ "b", FIELD_INT, FIELD_REQUIRED | FIELD_NULLABLE, 0, 0, 8, 0, NULL, NULL, NULL },
+		{ "a", FIELD_BOOL, FIELD_REQUIRED, 0, 0, 0, 0, NULL, NULL, NULL, NULL },
+		{ "b", FIELD_INT, FIELD_REQUIRED | FIELD_NULLABLE, 0, 0, 8, 0, NULL, NULL, NULL, NULL },
 		{ 0 },
 	};
 	static const struct field_table t = { rows, 16 };
@@ -526,4 +526,65 @@ Test(field, the_schema_says_what_the_table_says)
 	cr_assert(is_text(jsonx_member(s, "required"), "[\"role\"]"));
 	cr_assert(is_text(schema_of(s, "role", "enum"), "[\"user\",\"assistant\"]"));
 	cr_assert_eq(schema_of(s, "seq", "minimum").n, 0);
+}
+
+static bool is_example(const struct field *f, const char *want)
+{
+	struct buf b;
+
+	buf_init(&b, task.arena, 0);
+	field_format_example_of(f, &b);
+	return is_text(buf_bytes(&b), want);
+}
+
+Test(field, an_example_is_given_or_made_within_the_bounds)
+{
+	static const struct field rows[] = {
+		{ .name = "a", .type = FIELD_STRING, .example = "\"x\"" }, { .name = "b", .type = FIELD_STRING, .min = 6, .max = 8 },
+		{ .name = "c", .type = FIELD_STRING, .max = 2 },	   { .name = "d", .type = FIELD_INT, .min = 5, .max = 9 },
+		{ .name = "e", .type = FIELD_INT, .min = -5, .max = -2 },  { .name = "f", .type = FIELD_INT },
+		{ .name = "g", .type = FIELD_ARRAY, .min = 2, .max = 3 },  { .name = "h", .type = FIELD_ENUM, .choices = "bb|a" },
+	};
+	static const char *const wanted[] = { "\"x\"", "\"text--\"", "\"te\"", "5", "-2", "1", "[{},{}]", "\"bb\"" };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		cr_assert(is_example(&rows[i], wanted[i]), "%s", rows[i].name);
+}
+
+Test(field, the_example_of_a_table_passes_it)
+{
+	struct buf b;
+
+	for (size_t i = 0; fields[i].name; i++) {
+		buf_init(&b, task.arena, 0);
+		buf_addf(&b, "{\"%s\":", fields[i].name);
+		field_format_example_of(&fields[i], &b);
+		buf_add_char(&b, '}');
+		expect_ok(b.p);
+	}
+	buf_init(&b, task.arena, 0);
+	field_format_example(&part_table, &b);
+	cr_assert_str_eq(b.p, "{\"role\":\"user\"}");
+}
+
+Test(field, bounds_in_bytes_stand_beside_those_in_characters)
+{
+	static const struct field text = { .name = "t", .type = FIELD_STRING, .min = 3, .max = 9 };
+	static const struct field ident = { .name = "i", .type = FIELD_STRING, .flags = FIELD_IDENT, .min = 3, .max = 9 };
+	static const struct field seq = { .name = "s", .type = FIELD_INT, .min = 0, .max = INT64_MAX };
+	struct buf b;
+
+	buf_init(&b, task.arena, 0);
+	field_format_schema_of(&text, &b);
+	cr_assert(is_text(jsonx_member(buf_bytes(&b), "minLength"), "1"));
+	cr_assert(is_text(jsonx_member(buf_bytes(&b), "maxLength"), "9"));
+	cr_assert(is_text(jsonx_member(buf_bytes(&b), "x-maxBytes"), "9"));
+	buf_clear(&b);
+	field_format_schema_of(&ident, &b);
+	cr_assert(is_text(jsonx_member(buf_bytes(&b), "minLength"), "3"));
+	cr_assert_eq(jsonx_member(buf_bytes(&b), "x-maxBytes").n, 0);
+	buf_clear(&b);
+	field_format_schema_of(&seq, &b);
+	cr_assert(is_text(jsonx_member(buf_bytes(&b), "minimum"), "0"));
+	cr_assert_eq(jsonx_member(buf_bytes(&b), "maximum").n, 0);
 }

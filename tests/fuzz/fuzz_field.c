@@ -26,15 +26,15 @@ struct input {
 };
 
 static const struct field leaf_fields[] = {
-	{ "s", FIELD_STRING, FIELD_REQUIRED, 0, 4, offsetof(struct item, s), 0, NULL, NULL, NULL },
+	{ "s", FIELD_STRING, FIELD_REQUIRED, 0, 4, offsetof(struct item, s), 0, NULL, NULL, NULL, NULL },
 	{ 0 },
 };
 static const struct field_table leaf_table = { leaf_fields, sizeof(struct item) };
 
 static const struct field item_fields[] = {
-	{ "s", FIELD_STRING, FIELD_REQUIRED, 1, 4, offsetof(struct item, s), 0, NULL, NULL, NULL },
-	{ "i", FIELD_INT, 0, -9, 9, offsetof(struct item, i), 0, NULL, NULL, NULL },
-	{ "l", FIELD_LIST, 0, 0, 0, offsetof(struct item, l), 0, NULL, &leaf_table, NULL },
+	{ "s", FIELD_STRING, FIELD_REQUIRED, 1, 4, offsetof(struct item, s), 0, NULL, NULL, NULL, NULL },
+	{ "i", FIELD_INT, 0, -9, 9, offsetof(struct item, i), 0, NULL, NULL, NULL, NULL },
+	{ "l", FIELD_LIST, 0, 0, 0, offsetof(struct item, l), 0, NULL, &leaf_table, NULL, NULL },
 	{ 0 },
 };
 static const struct field_table item_table = { item_fields, sizeof(struct item) };

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/* openapi_schemas: the shapes of all answers, by the names that the routes give them. */
+#include "app/openapi_schemas.h"
+
+#define REF(name) "{'$ref':'#/components/schemas/" #name "'}"
+#define TEXT "{'type':'string'}"
+#define TEXT_OR_NULL "{'type':['string','null']}"
+#define COUNT_OF "{'type':'integer','minimum':0}"
+#define TIME "{'type':'string','format':'date-time'}"
+#define TIME_OR_NULL "{'type':['string','null'],'format':'date-time'}"
+#define IDENT(prefix) "{'type':'string','pattern':'^" prefix "_[0-9a-hjkmnp-tv-z]{26}$'}"
+/* An object of these members and no others. */
+#define CLOSED(help, required, members) \
+	"{'type':'object','description':'" help "','required':[" required "],'properties':{" members "},'additionalProperties':false}"
+#define OPEN(help, required, members) "{'type':'object','description':'" help "','required':[" required "],'properties':{" members "}}"
+#define LIST_OF(help, item)                                                                                                         \
+	CLOSED(help, "'data','has_more','next'",                                                                                    \
+	       "'data':{'type':'array','items':" REF(item) "},'has_more':{'type':'boolean','description':'Whether there is more'}," \
+	       "'next':{'type':['string','null'],'description':'The cursor of the next page'}")
+#define LIST_EXAMPLE(item) "{'data':[" item "],'has_more':false,'next':null}"
+
+#define SESSION_ID "ses_01jcx3e8q6f0t9v1n4m7r2k5wd"
+#define CONVERSATION_ID "cnv_01jcx3e8q6c2p5x8a1d4g7j0ms"
+#define TURN_ID "trn_01jcx3f2m8e4a6s9h1k3q7v5xy"
+#define EXAMPLE_TOKEN "st_AbCdEfGh0123456789"
+
+/* --- agents --- */
+
+static const char agent[] = CLOSED("What answers",
+	"'id','name','title','instructions','provider','model','language','temperature','max_output_tokens','version','created_at','updated_at'",
+	"'id':" IDENT("agt") ",'name':{'type':'string','pattern':'^[a-z0-9][a-z0-9-]*$','maxLength':64},'title':" TEXT ",'instructions':" TEXT ","
+	"'provider':" TEXT ",'model':" TEXT ",'language':" TEXT ",'temperature':{'type':['number','null'],'minimum':0,'maximum':2},"
+	"'max_output_tokens':" COUNT_OF ",'version':{'type':'integer','minimum':1},'created_at':" TIME ",'updated_at':" TIME);
+#define AGENT_EXAMPLE                                                                                                                  \
+	"{'id':'agt_01jcx3c4n7b0d3f6h9k2m5q8st','name':'baker','title':'The baker','instructions':'Answer briefly.','provider':'echo'," \
+	"'model':'echo','language':'en','temperature':0.5,'max_output_tokens':0,'version':1,'created_at':'2026-01-02T03:00:00.000Z',"  \
+	"'updated_at':'2026-01-02T03:00:00.000Z'}"
+
+/* --- messages --- */
+
+static const char content_part[] = OPEN("A part of a content; what else it holds belongs to the type", "'type'", "'type':" TEXT);
+
+static const char message[] = CLOSED("A message; seq is its place in the conversation", "'id','seq','conversation_id','role','content','created_at'",
+	"'id':" IDENT("msg") ",'seq':{'type':'integer','minimum':1},'conversation_id':" IDENT("cnv") ","
+	"'role':{'enum':['system','developer','user','assistant','tool','unknown']},"
+	"'content':{'description':'null: it was deleted, or cannot be read','oneOf':[" TEXT ",{'type':'array','items':" REF(ContentPart) "},{'type':'null'}]},"
+	"'corrupt':{'const':true,'description':'The stored message cannot be read'},'metadata':{'type':'object'},'name':" TEXT ","
+	"'tool_calls':{'type':'array'},'tool_call_id':" TEXT ",'audio_url':" TEXT ",'model':" TEXT ",'client_id':" TEXT ",'tokens_used':" COUNT_OF ","
+	"'latency_ms':" COUNT_OF ",'turn_id':" IDENT("trn") ",'created_at':" TIME);
+#define USER_MESSAGE                                                                                                                 \
+	"{'id':'msg_01jcx3f2m8w5y8a1c4e7g0j3np','seq':1,'conversation_id':'" CONVERSATION_ID "','role':'user','content':'Do you bake rye bread?'," \
+	"'turn_id':'" TURN_ID "','created_at':'2026-01-02T03:04:05.000Z'}"
+#define ANSWER_MESSAGE                                                                                                                \
+	"{'id':'msg_01jcx3f2pv6x9b2d5f8h1k4mqr','seq':2,'conversation_id':'" CONVERSATION_ID "','role':'assistant','content':'Every morning.'," \
+	"'model':'echo','tokens_used':3,'latency_ms':2,'turn_id':'" TURN_ID "','created_at':'2026-01-02T03:04:05.002Z'}"
+
+static const char message_or_list[] = "{'oneOf':[" REF(Message) "," CLOSED("What a batch made, in its order", "'data'",
+	"'data':{'type':'array','minItems':1,'items':" REF(Message) "}") "]}";
+
+/* --- sessions --- */
+
+#define SESSION_REQUIRED                                                                                                     \
+	"'id','name','agent','user','client_type','context','title','status','tags','metadata','state','config','conversation_id'," \
+	"'website_domain','version','created_at','updated_at','ended_at','message_count','last_activity_at','expires_at'"
+#define SESSION_MEMBERS                                                                                                         \
+	"'id':{'type':'string','minLength':1,'maxLength':128,'description':'The id that was chosen for it, or ses_ and 26 characters'}," \
+	"'name':{'type':'string','description':'Readable, unique in its site'},'agent':" TEXT ",'user':" TEXT ",'client_type':" TEXT ","  \
+	"'context':" TEXT_OR_NULL ",'title':" TEXT ",'status':{'enum':['active','ended','archived']},"                              \
+	"'tags':{'type':'array','items':{'type':'string','minLength':1,'maxLength':64}},"                                           \
+	"'metadata':{'type':'object','additionalProperties':" TEXT "},'state':{'type':'object'},'config':{'type':'object'},"         \
+	"'conversation_id':" IDENT("cnv") ",'website_domain':" TEXT_OR_NULL ",'version':{'type':'integer','minimum':1},"              \
+	"'created_at':" TIME ",'updated_at':" TIME ",'ended_at':" TIME_OR_NULL ",'message_count':" COUNT_OF ","                       \
+	"'last_activity_at':" TIME ",'expires_at':" TIME_OR_NULL ","                                                                  \
+	"'ip_address':{'type':['string','null'],'description':'Only with the secret key'}"
+#define TOKEN_MEMBERS "'token':{'type':'string','pattern':'^st_'},'token_expires_at':" TIME
+
+static const char session[] = CLOSED("What one user and one agent share", SESSION_REQUIRED, SESSION_MEMBERS);
+static const char session_with_token[] = CLOSED("A session and a token for it", SESSION_REQUIRED ",'token','token_expires_at'", SESSION_MEMBERS "," TOKEN_MEMBERS);
+static const char session_with_messages[] = CLOSED("A session, with its newest messages when asked for", SESSION_REQUIRED,
+	SESSION_MEMBERS ",'messages':{'type':'array','items':" REF(Message) "}");
+static const char token[] = CLOSED("A fresh token for a session", "'token','token_expires_at'", TOKEN_MEMBERS);
+
+#define SESSION_EXAMPLE_MEMBERS                                                                                               \
+	"'id':'" SESSION_ID "','name':'calm-river-4711','agent':'baker','user':'anna','client_type':'web','context':null,"        \
+	"'title':'Bread','status':'active','tags':['bread'],'metadata':{'order':'1042'},'state':{},'config':{},"               \
+	"'conversation_id':'" CONVERSATION_ID "','website_domain':'shop.example','version':1,'created_at':'2026-01-02T03:04:00.000Z'," \
+	"'updated_at':'2026-01-02T03:04:00.000Z','ended_at':null,'message_count':2,'last_activity_at':'2026-01-02T03:04:05.002Z',"  \
+	"'expires_at':null"
+#define TOKEN_EXAMPLE_MEMBERS "'token':'" EXAMPLE_TOKEN "','token_expires_at':'2026-01-03T03:04:05.000Z'"
+#define SESSION_EXAMPLE "{" SESSION_EXAMPLE_MEMBERS "}"
+
+/* --- turns --- */
+
+static const char usage[] = CLOSED("Tokens as the provider counts them", "'input_tokens','output_tokens','total_tokens'",
+	"'input_tokens':" COUNT_OF ",'output_tokens':" COUNT_OF ",'total_tokens':" COUNT_OF);
+#define USAGE_EXAMPLE "{'input_tokens':6,'output_tokens':3,'total_tokens':9}"
+
+static const char answer[] = CLOSED("What came of a message", "'session_id','turn_id','result','success','finish','message','user_message','usage','steps'",
+	"'session_id':" TEXT ",'turn_id':" IDENT("trn") ",'result':{'type':'string','description':'The text of the answer'},'success':{'const':true},"
+	"'finish':{'enum':['stop','length','tool','filter']},'message':" REF(Message) ",'user_message':" REF(Message) ",'usage':" REF(Usage) ","
+	"'steps':{'type':'array'}," TOKEN_MEMBERS);
+static const char turn[] = CLOSED("A message and all it takes to answer it",
+	"'id','session_id','conversation_id','status','user_seq','answer_seq','model','finish','result','error','usage','created_at','ended_at'",
+	"'id':" IDENT("trn") ",'session_id':" TEXT ",'conversation_id':" IDENT("cnv") ",'status':{'enum':['running','done','failed']},"
+	"'user_seq':{'type':'integer','minimum':1},'answer_seq':{'type':['integer','null'],'minimum':1},'model':" TEXT_OR_NULL ",'finish':" TEXT_OR_NULL ","
+	"'result':{'type':'string','description':'The text as far as it has come'},"
+	"'error':{'oneOf':[" CLOSED("Why it failed", "'code','detail'", "'code':" TEXT ",'detail':" TEXT_OR_NULL) ",{'type':'null'}]},"
+	"'usage':" REF(Usage) ",'created_at':" TIME ",'ended_at':" TIME_OR_NULL);
+
+/* --- the rest --- */
+
+static const char health[] = CLOSED("The worker lives", "'status'", "'status':{'const':'ok'}");
+static const char readiness[] = CLOSED("Whether requests can be answered, and what is missing", "'status','database','cache'",
+	"'status':{'enum':['ok','unavailable']},'database':{'enum':['ok','unavailable']},'cache':{'enum':['ok','unavailable','none']}");
+static const char document[] = OPEN("An OpenAPI document", "'openapi','info','paths','components'",
+	"'openapi':" TEXT ",'info':{'type':'object'},'paths':{'type':'object'},'components':{'type':'object'}");
+static const char problem[] = CLOSED("A problem as RFC 9457 has it", "'type','title','status','detail','code','request_id'",
+	"'type':{'type':'string','pattern':'^urn:parley:error:'},'title':" TEXT ",'status':{'type':'integer','minimum':400,'maximum':599},"
+	"'detail':" TEXT ",'code':{'type':'string','description':'What a program tells problems apart by'},"
+	"'request_id':{'type':'string','description':'Of the X-Request-Id header, to ask the operator about'},"
+	"'errors':{'type':'array','minItems':1,'maxItems':20,'description':'One for each field that is wrong','items':"
+	CLOSED("A field that is wrong", "'field','code','detail'", "'field':" TEXT ",'code':" TEXT ",'detail':" TEXT) "},"
+	"'session_id':{'type':'string','description':'Of a turn that failed'},'turn_id':" IDENT("trn") "," TOKEN_MEMBERS);
+
+static const struct openapi_schema schemas[] = {
+	{ "Agent", agent, AGENT_EXAMPLE },
+	{ "AgentList", LIST_OF("A page of agents", Agent), LIST_EXAMPLE(AGENT_EXAMPLE) },
+	{ "Answer", answer,
+	  "{'session_id':'" SESSION_ID "','turn_id':'" TURN_ID "','result':'Every morning.','success':true,'finish':'stop','message':" ANSWER_MESSAGE
+	  ",'user_message':" USER_MESSAGE ",'usage':" USAGE_EXAMPLE ",'steps':[]}" },
+	{ "ContentPart", content_part, NULL },
+	{ "Health", health, "{'status':'ok'}" },
+	{ "Message", message, USER_MESSAGE },
+	{ "MessageList", LIST_OF("A page of messages", Message), LIST_EXAMPLE(USER_MESSAGE "," ANSWER_MESSAGE) },
+	{ "MessageOrList", message_or_list, USER_MESSAGE },
+	{ "OpenApi", document, "{'openapi':'3.1.0','info':{'title':'parley','version':'1'},'paths':{},'components':{}}" },
+	{ "Problem", problem,
+	  "{'type':'urn:parley:error:invalid_request','title':'The request is not valid','status':400,'detail':'is required','code':'invalid_request',"
+	  "'request_id':'0193f2c4a1b27c3d','errors':[{'field':'agent','code':'required','detail':'is required'}]}" },
+	{ "Readiness", readiness, "{'status':'ok','database':'ok','cache':'ok'}" },
+	{ "Session", session, SESSION_EXAMPLE },
+	{ "SessionList", LIST_OF("A page of sessions", Session), LIST_EXAMPLE(SESSION_EXAMPLE) },
+	{ "SessionWithMessages", session_with_messages, "{" SESSION_EXAMPLE_MEMBERS ",'messages':[" USER_MESSAGE "," ANSWER_MESSAGE "]}" },
+	{ "SessionWithToken", session_with_token, "{" SESSION_EXAMPLE_MEMBERS "," TOKEN_EXAMPLE_MEMBERS "}" },
+	{ "Token", token, "{" TOKEN_EXAMPLE_MEMBERS "}" },
+	{ "Turn", turn,
+	  "{'id':'" TURN_ID "','session_id':'" SESSION_ID "','conversation_id':'" CONVERSATION_ID "','status':'done','user_seq':1,'answer_seq':2,"
+	  "'model':'echo','finish':'stop','result':'Every morning.','error':null,'usage':" USAGE_EXAMPLE
+	  ",'created_at':'2026-01-02T03:04:05.000Z','ended_at':'2026-01-02T03:04:05.002Z'}" },
+	{ "Usage", usage, NULL },
+	{ .name = NULL },
+};
+
+const struct openapi_schema *openapi_schemas(void)
+{
+	return schemas;
+}
+
+void openapi_add_quoted(struct buf *b, const char *text)
+{
+	for (; *text; text++)
+		buf_add_char(b, *text == '\'' ? '"' : *text);
+}
