@@ -15,6 +15,10 @@ static const struct route_notes notes[] = {
 	{ HTTP_POST, "/v1/chat/{agent}/message", .codes = TURN_CODES "|corrupt_record" },
 	{ HTTP_POST, "/v1/agents", .codes = "conflict" },
 	{ HTTP_PATCH, "/v1/agents/{a}", .codes = "conflict|precondition_failed" },
+	{ HTTP_POST, "/v1/templates", .codes = "conflict" },
+	{ HTTP_GET, "/v1/templates", .codes = "corrupt_record" },
+	{ HTTP_GET, "/v1/templates/{name}", .codes = "corrupt_record" },
+	{ HTTP_PATCH, "/v1/templates/{name}", .codes = "conflict|precondition_failed|corrupt_record" },
 	{ HTTP_GET, "/readyz", .also = 503, .also_help = "The database is out of reach" },
 	{ HTTP_GET, "/metrics", .media = "text/plain", .media_help = "Metrics in the Prometheus text format, version 0.0.4",
 	  .media_example = "# TYPE parley_requests_total counter\nparley_requests_total 1042\n" },
@@ -28,6 +32,7 @@ static const struct path_parameter parameters[] = {
 	{ "t", "Id of the turn", IDENT_PATTERN("trn"), "trn_01jcx3f2m8e4a6s9h1k3q7v5xy" },
 	{ "a", "Name or id of the agent", NULL, "baker" },
 	{ "agent", "Name or id of the agent", NULL, "baker" },
+	{ "name", "Name of the template", NULL, "support" },
 	{ .name = NULL },
 };
 

@@ -107,6 +107,27 @@ static const char turn[] = CLOSED("A message and all it takes to answer it",
 	"'error':{'oneOf':[" CLOSED("Why it failed", "'code','detail'", "'code':" TEXT ",'detail':" TEXT_OR_NULL) ",{'type':'null'}]},"
 	"'usage':" REF(Usage) ",'created_at':" TIME ",'ended_at':" TIME_OR_NULL);
 
+/* --- sites, presets, templates --- */
+
+#define SECONDS_OF(help) "{'type':'integer','minimum':0,'description':'" help ", in seconds; 0: for ever'}"
+static const char site[] = CLOSED("A website or app", "'id','name','title','domains','origins','is_paused','ttl','created_at'",
+	"'id':" IDENT("sit") ",'name':" TEXT ",'title':" TEXT ",'domains':{'type':'array','items':" TEXT "},'origins':{'type':'array','items':" TEXT "},"
+	"'is_paused':{'type':'boolean'},'ttl':" CLOSED("How long things are kept", "'session','memory','knowledge','history'",
+	"'session':" SECONDS_OF("Idle time after which an active session ends") ",'memory':" SECONDS_OF("Memory of a session") ","
+	"'knowledge':" SECONDS_OF("Knowledge") ",'history':" SECONDS_OF("An ended session and its messages")) ",'created_at':" TIME);
+
+static const char preset_list[] = CLOSED("All presets", "'data'", "'data':{'type':'array','items':"
+	CLOSED("A config to begin with", "'name','help','config'", "'name':" TEXT ",'help':" TEXT ",'config':{'type':'object'}") "}");
+
+#define WORDS "{'type':'array','items':{'type':'string','minLength':1,'maxLength':64}}"
+static const char template[] = CLOSED("What sessions of one kind begin with",
+	"'name','title','preset','config','required_context','memory_categories','version','created_at','updated_at'",
+	"'name':{'type':'string','pattern':'^[a-z0-9][a-z0-9-]*$','maxLength':64},'title':" TEXT ",'preset':" TEXT_OR_NULL ",'config':{'type':'object'},"
+	"'required_context':" WORDS ",'memory_categories':" WORDS ",'version':{'type':'integer','minimum':1},'created_at':" TIME ",'updated_at':" TIME);
+#define TEMPLATE_EXAMPLE                                                                                                       \
+	"{'name':'support','title':'Support','preset':'customer_support','config':{'temperature':0.2},'required_context':['customer_id']," \
+	"'memory_categories':['orders'],'version':1,'created_at':'2026-01-02T03:00:00.000Z','updated_at':'2026-01-02T03:00:00.000Z'}"
+
 /* --- the rest --- */
 
 static const char health[] = CLOSED("The worker lives", "'status'", "'status':{'const':'ok'}");
@@ -134,6 +155,8 @@ static const struct openapi_schema schemas[] = {
 	{ "MessageList", LIST_OF("A page of messages", Message), LIST_EXAMPLE(USER_MESSAGE "," ANSWER_MESSAGE) },
 	{ "MessageOrList", message_or_list, USER_MESSAGE },
 	{ "OpenApi", document, "{'openapi':'3.1.0','info':{'title':'parley','version':'1'},'paths':{},'components':{}}" },
+	{ "PresetList", preset_list,
+	  "{'data':[{'name':'educational','help':'Teaching that adapts','config':{'temperature':0.5,'memory_policy':'hybrid','adaptation':true}}]}" },
 	{ "Problem", problem,
 	  "{'type':'urn:parley:error:invalid_request','title':'The request is not valid','status':400,'detail':'is required','code':'invalid_request',"
 	  "'request_id':'0193f2c4a1b27c3d','errors':[{'field':'agent','code':'required','detail':'is required'}]}" },
@@ -142,6 +165,11 @@ static const struct openapi_schema schemas[] = {
 	{ "SessionList", LIST_OF("A page of sessions", Session), LIST_EXAMPLE(SESSION_EXAMPLE) },
 	{ "SessionWithMessages", session_with_messages, "{" SESSION_EXAMPLE_MEMBERS ",'messages':[" USER_MESSAGE "," ANSWER_MESSAGE "]}" },
 	{ "SessionWithToken", session_with_token, "{" SESSION_EXAMPLE_MEMBERS "," TOKEN_EXAMPLE_MEMBERS "}" },
+	{ "Site", site,
+	  "{'id':'sit_01jcx3b7m4q1t4w7z0c3f6j9kp','name':'shop','title':'The shop','domains':['shop.example'],'origins':['https://shop.example'],"
+	  "'is_paused':false,'ttl':{'session':86400,'memory':259200,'knowledge':604800,'history':2592000},'created_at':'2026-01-02T03:00:00.000Z'}" },
+	{ "Template", template, TEMPLATE_EXAMPLE },
+	{ "TemplateList", LIST_OF("A page of templates", Template), LIST_EXAMPLE(TEMPLATE_EXAMPLE) },
 	{ "Token", token, "{" TOKEN_EXAMPLE_MEMBERS "}" },
 	{ "Turn", turn,
 	  "{'id':'" TURN_ID "','session_id':'" SESSION_ID "','conversation_id':'" CONVERSATION_ID "','status':'done','user_seq':1,'answer_seq':2,"

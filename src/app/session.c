@@ -10,6 +10,7 @@
 #include "app/codec.h"
 #include "app/cursor.h"
 #include "app/idem.h"
+#include "app/policy.h"
 #include "base/jsonx.h"
 #include "base/secret.h"
 #include "base/stamp.h"
@@ -30,13 +31,13 @@ enum { INSERT, CONVERSATION_INSERT, LOCK, UPDATE, END, DELETE, CONVERSATIONS, NO
 static const struct db_stmt stmts[] = {
 	[INSERT] = { "INSERT INTO sessions (id, site, own_id, name, agent, agent_name, user_id, client_type, context, title, status, tags,"
 		     " metadata, state, config, conversation, website_domain, ip_address, version, created_at, updated_at, active_at,"
-		     " ended_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, 0, 0)", NULL, NULL },
+		     " ended_at, idle_ttl, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, 0, ?, ?)", NULL, NULL },
 	[CONVERSATION_INSERT] = { "INSERT INTO conversations (id, site, session, parent, base_seq, title, created_at) VALUES (?, ?, ?, NULL, 0, '', ?)",
 				  NULL, NULL },
 	[LOCK] = { LOCK_SQL " FOR UPDATE", LOCK_SQL, NULL },
 	[UPDATE] = { "UPDATE sessions SET title = ?, tags = ?, metadata = ?, state = ?, config = ?, context = ?, version = version + 1,"
 		     " updated_at = ?, active_at = ? WHERE site = ? AND id = ?", NULL, NULL },
-	[END] = { "UPDATE sessions SET status = 2, ended_at = ?, updated_at = ?, version = version + 1 WHERE site = ? AND id = ? AND status = 1", NULL, NULL },
+	[END] = { "UPDATE sessions SET status = 2, ended_at = ?, updated_at = ?, expires_at = ?, version = version + 1 WHERE site = ? AND id = ? AND status = 1", NULL, NULL },
 	[DELETE] = { "DELETE FROM sessions WHERE site = ? AND id = ?", NULL, NULL },
 	[CONVERSATIONS] = { CONVERSATIONS_SQL " FOR UPDATE", CONVERSATIONS_SQL, NULL },
 	[NOTE_DELETION] = { "INSERT INTO deletions (conversation, site, created_at) VALUES (?, ?, ?)", NULL, NULL },
@@ -120,7 +121,8 @@ enum err session_insert(struct task *t, struct db_conn *c, const struct ident *s
 				    db_text(bytes_or(in->tags, BYTES("[]"))), db_text(bytes_or(in->metadata, empty)),
 				    db_blob(state.p, state.n), db_blob(config.p, config.n), db_ident(&conversation),
 				    db_text(bytes_or(in->website_domain, BYTES(""))), db_text(bytes_or(in->ip_address, BYTES(""))), db_int(now),
-				    db_int(now), db_int(now)), NULL);
+				    db_int(now), db_int(now), db_int(in->idle_ttl),
+				    db_int(in->idle_ttl > 0 ? now + in->idle_ttl : 0)), NULL);
 	if (e)
 		return e;
 	return db_run(t, c, &stmts[CONVERSATION_INSERT], DB_ARGS(db_ident(&conversation), db_ident(site), db_ident(id_r), db_int(now)), NULL);
@@ -172,6 +174,8 @@ static enum err update_in(struct task *t, struct db_conn *c, void *arg)
 		e = merge(t, "state", state, in->state, &state);
 	if (!e)
 		e = merge(t, "config", config, in->config, &config);
+	if (!e && in->config.p)
+		e = policy_check_config(t, "config", config);
 	if (e)
 		return e;
 	int64_t now = stamp_now();
@@ -191,10 +195,10 @@ enum err session_update(struct task *t, struct app *app, struct head *h, const s
 	return e ? e : head_reload(t, app, h);
 }
 
-enum err session_end(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session)
+enum err session_end(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, int64_t expires_at)
 {
 	int64_t now = stamp_now();
-	return db_run(t, c, &stmts[END], DB_ARGS(db_int(now), db_int(now), db_ident(site), db_ident(session)), NULL);
+	return db_run(t, c, &stmts[END], DB_ARGS(db_int(now), db_int(now), db_int(expires_at), db_ident(site), db_ident(session)), NULL);
 }
 
 static enum err delete_in(struct task *t, struct db_conn *c, void *arg)

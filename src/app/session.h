@@ -15,6 +15,7 @@ struct session_new {
 	struct bytes user, client_type, context, title;
 	struct bytes tags, metadata, state, config; /* raw JSON */
 	struct bytes website_domain, ip_address;
+	int64_t idle_ttl; /* ms without activity after which it ends; 0: never. A site's own: site_find_ttl of TTL_SESSION */
 };
 
 struct session_change {
@@ -40,8 +41,11 @@ enum err session_insert(struct task *t, struct db_conn *c, const struct ident *s
 /* Changes what is given, in one transaction; h is read anew. ERR_PRECONDITION, ERR_INVALID (limits), ERR_NOT_FOUND. */
 enum err session_update(struct task *t, struct app *app, struct head *h, const struct session_change *in) MUST_CHECK;
 
-/* Ends an active session within the caller's transaction; an ended one stays as it is. */
-enum err session_end(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session) MUST_CHECK;
+/*
+ * Ends an active session within the caller's transaction, to be removed at `expires_at` (0: never); an ended one stays as it is. expire_end
+ * (expire.h) does that and what the session's memory policy asks for.
+ */
+enum err session_end(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, int64_t expires_at) MUST_CHECK;
 
 /*
  * Deletes the session in one transaction and notes its conversations for the purge (purge.c), which removes them and all that is below. From the

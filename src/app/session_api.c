@@ -7,11 +7,16 @@
 #include "app/dispatch.h"
 #include "app/idem.h"
 #include "app/message.h"
+#include "app/preset.h"
 #include "app/purge.h"
+#include "app/site.h"
+#include "app/template.h"
 #include "base/metrics.h"
 
 struct create_in {
-	struct bytes agent, id, if_exists;
+	struct bytes agent, id, if_exists, preset, template_name;
+	int64_t ttl; /* seconds */
+	bool has_ttl;
 	struct session_new session;
 };
 
@@ -28,6 +33,10 @@ static const struct field create_fields[] = {
 	{ .name = "metadata", .type = FIELD_PAIRS, .max = SESSION_METADATA_PAIRS, .offset = SESSION(metadata), .help = "Up to 16 strings by name" },
 	{ .name = "state", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = SESSION(state), .help = "Any object: what the conversation has come to" },
 	{ .name = "config", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = SESSION(config), .help = "Any object: how the session behaves" },
+	{ .name = "preset", .type = FIELD_ENUM, .choices = PRESET_CHOICES, .offset = offsetof(struct create_in, preset), .help = "What the config begins with (secret key only)" },
+	{ .name = "template", .type = FIELD_STRING, .min = 1, .max = 64, .offset = offsetof(struct create_in, template_name), .help = "Name of the template it begins with (secret key only)" },
+	{ .name = "ttl", .type = FIELD_INT, .min = 0, .max = TTL_MAX / 1000, .offset = offsetof(struct create_in, ttl), .given_offset = offsetof(struct create_in, has_ttl),
+	  .help = "Seconds without activity after which it ends, 0: never; the site's own unless given (secret key only)" },
 	{ .name = NULL },
 };
 static const struct field_table create_table = { create_fields, sizeof(struct create_in) };
@@ -166,11 +175,41 @@ static enum err reply_existing(struct call *c, const struct create_in *in)
 	return ERR_OK;
 }
 
+/* How a session is treated is the site's to choose, not the visitor's. */
+static enum err check_choices(struct call *c, const struct create_in *in)
+{
+	enum err e = ERR_OK;
+	if (c->who.who == WHO_SECRET_KEY)
+		return e;
+	if (in->preset.p)
+		e = task_fail_field(c->task, "preset", "forbidden", "only the site's secret key may choose a preset");
+	if (in->template_name.p)
+		e = task_fail_field(c->task, "template", "forbidden", "only the site's secret key may choose a template");
+	if (in->has_ttl)
+		e = task_fail_field(c->task, "ttl", "forbidden", "only the site's secret key may choose how long it lives");
+	return e;
+}
+
+/* Fills in what the preset, the template and the site make of it. */
+static enum err complete_session(struct call *c, struct create_in *in)
+{
+	struct session_new *s = &in->session;
+	enum err e = template_compose(c->task, c->app, &c->who.site, in->preset, in->template_name, s->state, s->config, &s->config);
+	if (!e && s->config.n > SESSION_DOCUMENT_MAX)
+		e = task_fail_field(c->task, "config", "range", "must be at most %d bytes", SESSION_DOCUMENT_MAX);
+	if (e)
+		return e;
+	s->idle_ttl = in->ttl * 1000;
+	return in->has_ttl ? ERR_OK : site_find_ttl(c->task, c->app, &c->who.site, TTL_SESSION, &s->idle_ttl);
+}
+
 static enum err check_create(struct call *c, const struct create_in *in)
 {
 	if (c->who.who == WHO_SESSION)
 		return task_fail(c->task, ERR_FORBIDDEN, "a session token cannot start sessions");
 	enum err e = session_api_check_public(c, in->id, in->session.user);
+	if (check_choices(c, in) != ERR_OK)
+		e = ERR_INVALID;
 	if (in->id.p && !session_is_own_id(in->id))
 		e = task_fail_field(c->task, "id", "format", "must be letters, digits and . _ : @ -, and must not begin with ses_");
 	return e;
@@ -185,6 +224,8 @@ static enum err api_session_create(struct call *c)
 		e = agent_find(c->task, c->app, &c->who.site, in->agent, &agent);
 	if (e == ERR_NOT_FOUND)
 		e = task_fail_field(c->task, "agent", "value", "there is no agent named \"%.*s\"", (int)in->agent.n, in->agent.p);
+	if (!e)
+		e = complete_session(c, in);
 	if (e)
 		return e;
 	in->session.own_id = in->id;
@@ -297,7 +338,7 @@ static enum err api_session_update(struct call *c)
 static enum err end_in_transaction(struct task *t, struct db_conn *conn, void *arg)
 {
 	struct call *c = arg;
-	enum err e = session_end(t, conn, &c->head->site, &c->head->session);
+	enum err e = session_end(t, conn, &c->head->site, &c->head->session, 0);
 	if (!e)
 		e = head_read(t, c->app, conn, &c->who.site, &c->audit_session, c->head);
 	if (e)

@@ -8,25 +8,29 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#include "app/render.h"
 #include "base/stamp.h"
 
 #define COPIES 1024
 #define STALE_MS (5 * 60 * 1000)
 #define NAME_MAX_BYTES 64
 
-#define SITE_COLUMNS "s.id, s.name, s.title, s.domains, s.origins, s.is_paused"
-enum { BY_KEY, BY_ID, BY_NAME, ORIGIN, CREATE, EXTEND, LIST, PAUSE, KEY_CREATE, KEY_LIST, KEY_REVOKE };
+#define SITE_COLUMNS "s.id, s.name, s.title, s.domains, s.origins, s.is_paused, s.settings, s.created_at"
+#define SITE_N_COLUMNS 8
+#define LOCK_SQL "SELECT " SITE_COLUMNS " FROM sites s WHERE s.name = ?"
+enum { BY_KEY, BY_ID, BY_NAME, LOCK, CHANGE, ORIGIN, CREATE, EXTEND, LIST, PAUSE, KEY_CREATE, KEY_LIST, KEY_REVOKE };
 static const struct db_stmt stmts[] = {
 	[BY_KEY] = { "SELECT " SITE_COLUMNS ", k.id, k.kind, k.expires_at, k.revoked_at FROM api_keys k JOIN sites s ON s.id = k.site WHERE k.hash = ?",
 		     NULL, "the key decides the site" },
 	[BY_ID] = { "SELECT " SITE_COLUMNS " FROM sites s WHERE s.id = ?", NULL, "the site itself" },
-	[BY_NAME] = { "SELECT " SITE_COLUMNS " FROM sites s WHERE s.name = ?", NULL, "for the operator's commands" },
+	[BY_NAME] = { LOCK_SQL, NULL, "for the operator's commands" },
+	[LOCK] = { LOCK_SQL " FOR UPDATE", LOCK_SQL, "for the operator's commands" },
+	[CHANGE] = { "UPDATE sites SET title = ?, settings = ?, updated_at = ? WHERE id = ?", NULL, "the site itself" },
 	[ORIGIN] = { "SELECT 1 FROM sites s WHERE INSTR(s.origins, ?) > 0 LIMIT 1", NULL, "a preflight names no site" },
 	[CREATE] = { "INSERT INTO sites (id, name, title, domains, origins, is_paused, created_at, updated_at) VALUES (?, ?, ?, ?, ?, 0, ?, ?)",
 		     NULL, "makes the site" },
 	[EXTEND] = { "UPDATE sites SET domains = ?, origins = ?, updated_at = ? WHERE id = ?", NULL, "the site itself" },
-	[LIST] = { "SELECT s.id, s.name, s.title, s.domains, s.origins, s.is_paused, s.created_at FROM sites s ORDER BY s.name",
-		   NULL, "for the operator's commands" },
+	[LIST] = { "SELECT " SITE_COLUMNS " FROM sites s ORDER BY s.name", NULL, "for the operator's commands" },
 	[PAUSE] = { "UPDATE sites SET is_paused = ?, updated_at = ? WHERE id = ?", NULL, "the site itself" },
 	[KEY_CREATE] = { "INSERT INTO api_keys (hash, id, site, kind, hint, label, created_at, expires_at, revoked_at)"
 			 " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0)", NULL, NULL },
@@ -125,7 +129,19 @@ static void copy_put(struct site_copies *c, const unsigned char hash[32], const 
 	pthread_mutex_unlock(&c->lock);
 }
 
-static void site_from_row(const struct db_rows *r, size_t row, struct site *s_r)
+static const char *const ttl_names[TTL_COUNT] = { "session", "memory", "knowledge", "history" };
+
+/* The site's own times from its settings: {"ttl":{"session":ms,...}}. What cannot be read is not set. */
+static void read_ttl(struct task *t, struct bytes settings, int64_t ttl[TTL_COUNT])
+{
+	struct bytes own = render_is_sound(t, settings, JSONX_OBJECT) ? jsonx_member(settings, "ttl") : (struct bytes){ NULL, 0 };
+	for (enum ttl_class k = TTL_SESSION; k < TTL_COUNT; k++) {
+		struct bytes value = jsonx_type(own) == JSONX_OBJECT ? jsonx_member(own, ttl_names[k]) : (struct bytes){ NULL, 0 };
+		ttl[k] = jsonx_type(value) == JSONX_INT && jsonx_int(value) >= 0 ? jsonx_int(value) : TTL_UNSET;
+	}
+}
+
+static void site_from_row(struct task *t, const struct db_rows *r, size_t row, struct site *s_r)
 {
 	memset(s_r, 0, sizeof *s_r);
 	db_cell_ident(r, row, 0, &s_r->id);
@@ -134,6 +150,8 @@ static void site_from_row(const struct db_rows *r, size_t row, struct site *s_r)
 	s_r->domains = db_cell_bytes(r, row, 3);
 	s_r->origins = db_cell_bytes(r, row, 4);
 	s_r->is_paused = db_cell_int(r, row, 5) != 0;
+	read_ttl(t, db_cell_bytes(r, row, 6), s_r->ttl);
+	s_r->created_at = db_cell_int(r, row, 7);
 }
 
 /* A fresh copy from the database, or an old one while there is no database. */
@@ -152,12 +170,12 @@ static enum err fetch(struct task *t, struct app *app, const unsigned char hash[
 		return e;
 	if (r->n_rows == 0)
 		return task_fail(t, absent, absent == ERR_NOT_FOUND ? "there is no such site" : "the key is not valid");
-	site_from_row(r, 0, s_r);
-	if (r->n_cols > 6) {
-		db_cell_ident(r, 0, 6, &s_r->key);
-		s_r->key_kind = (int)db_cell_int(r, 0, 7);
-		s_r->key_expires_at = db_cell_int(r, 0, 8);
-		if (db_cell_int(r, 0, 9) != 0)
+	site_from_row(t, r, 0, s_r);
+	if (r->n_cols > SITE_N_COLUMNS) {
+		db_cell_ident(r, 0, SITE_N_COLUMNS, &s_r->key);
+		s_r->key_kind = (int)db_cell_int(r, 0, SITE_N_COLUMNS + 1);
+		s_r->key_expires_at = db_cell_int(r, 0, SITE_N_COLUMNS + 2);
+		if (db_cell_int(r, 0, SITE_N_COLUMNS + 3) != 0)
 			return task_fail(t, absent, "the key is not valid");
 	}
 	copy_put(app->sites, hash, s_r);
@@ -189,7 +207,7 @@ enum err site_find_by_name(struct task *t, struct app *app, struct bytes name, s
 		return e;
 	if (r->n_rows == 0)
 		return task_fail(t, ERR_NOT_FOUND, "there is no site named %.*s", (int)name.n, name.p);
-	site_from_row(r, 0, s_r);
+	site_from_row(t, r, 0, s_r);
 	return ERR_OK;
 }
 
@@ -326,9 +344,108 @@ enum err site_extend(struct task *t, struct app *app, const struct site_new *in,
 	return store_run(t, app, &stmts[EXTEND], DB_ARGS(db_text(domains), db_text(origins), db_int(stamp_now()), db_ident(&s.id)), NULL);
 }
 
-enum err site_list(struct task *t, struct app *app, struct db_rows **rows_r)
+enum err site_list(struct task *t, struct app *app, struct site **list_r, size_t *n_r)
 {
-	return store_query(t, app, &stmts[LIST], NULL, 0, rows_r);
+	struct db_rows *r;
+	enum err e = store_query(t, app, &stmts[LIST], NULL, 0, &r);
+	if (e)
+		return e;
+	*list_r = arena_array(t->arena, r->n_rows, sizeof **list_r);
+	for (size_t i = 0; i < r->n_rows; i++)
+		site_from_row(t, r, i, &(*list_r)[i]);
+	*n_r = r->n_rows;
+	return ERR_OK;
+}
+
+const char *site_ttl_name(enum ttl_class k)
+{
+	return ttl_names[k];
+}
+
+enum ttl_class site_ttl_find(struct bytes word)
+{
+	enum ttl_class k = TTL_SESSION;
+	while (k < TTL_COUNT && !bytes_equal(word, bytes_of(ttl_names[k])))
+		k++;
+	return k;
+}
+
+int64_t site_ttl(const struct conf *conf, const struct site *s, enum ttl_class k)
+{
+	const int64_t installs[TTL_COUNT] = { conf->ttl_session, conf->ttl_memory, conf->ttl_knowledge, conf->ttl_history };
+	return s->ttl[k] == TTL_UNSET ? installs[k] : s->ttl[k];
+}
+
+enum err site_find_ttl(struct task *t, struct app *app, const struct ident *id, enum ttl_class k, int64_t *ms_r)
+{
+	struct site s;
+	enum err e = site_find(t, app, id, &s);
+	*ms_r = e ? 0 : site_ttl(app->conf, &s, k);
+	return e;
+}
+
+/* The stored settings with the change: its times anew, whatever else they hold as it is. */
+static struct bytes merge_settings(struct task *t, struct bytes settings, const struct site_change *in)
+{
+	struct buf patch;
+	buf_init(&patch, t->arena, 128);
+	buf_add_str(&patch, "{\"ttl\":{");
+	for (enum ttl_class k = TTL_SESSION; k < TTL_COUNT; k++) {
+		if (in->ttl[k].is_given && in->ttl[k].is_default)
+			buf_member_json(&patch, ttl_names[k], BYTES("null"));
+		else if (in->ttl[k].is_given)
+			buf_member_int(&patch, ttl_names[k], in->ttl[k].ms);
+	}
+	buf_add_str(&patch, "}}");
+	return jsonx_merge(t->arena, render_is_sound(t, settings, JSONX_OBJECT) ? settings : BYTES("{}"), buf_bytes(&patch));
+}
+
+struct change {
+	struct bytes name;
+	const struct site_change *in;
+};
+
+static enum err change_in(struct task *t, struct db_conn *c, void *arg)
+{
+	const struct change *x = arg;
+	struct db_rows *r;
+	struct site s;
+	enum err e = db_query(t, c, &stmts[LOCK], DB_ARGS(db_text(x->name)), &r);
+	if (e)
+		return e;
+	if (r->n_rows == 0)
+		return task_fail(t, ERR_NOT_FOUND, "there is no site named %.*s", (int)x->name.n, x->name.p);
+	site_from_row(t, r, 0, &s);
+	return db_run(t, c, &stmts[CHANGE], DB_ARGS(db_text(bytes_or(x->in->title, s.title)), db_text(merge_settings(t, db_cell_bytes(r, 0, 6), x->in)), db_int(stamp_now()),
+						    db_ident(&s.id)), NULL);
+}
+
+enum err site_change(struct task *t, struct app *app, struct bytes name, const struct site_change *in)
+{
+	enum err e = ERR_OK;
+	for (enum ttl_class k = TTL_SESSION; k < TTL_COUNT; k++)
+		if (in->ttl[k].is_given && (in->ttl[k].ms < 0 || in->ttl[k].ms > TTL_MAX))
+			e = task_fail_field(t, arena_printf(t->arena, "ttl.%s", ttl_names[k]), "range", "must be at most 3650 days");
+	if (in->title.n > 200)
+		e = task_fail_field(t, "title", "range", "must be at most 200 bytes");
+	return e ? e : store_transact(t, app, change_in, &(struct change){ name, in });
+}
+
+void site_render(struct buf *b, const struct conf *conf, const struct site *s)
+{
+	buf_add_char(b, '{');
+	render_ident(b, "id", PREFIX_SITE, &s->id);
+	buf_member_string(b, "name", s->name);
+	buf_member_string(b, "title", s->title);
+	buf_member_json(b, "domains", s->domains);
+	buf_member_json(b, "origins", s->origins);
+	buf_member_bool(b, "is_paused", s->is_paused);
+	buf_add_str(b, ",\"ttl\":{");
+	for (enum ttl_class k = TTL_SESSION; k < TTL_COUNT; k++)
+		buf_member_int(b, ttl_names[k], site_ttl(conf, s, k) / 1000);
+	buf_add_char(b, '}');
+	buf_member_time(b, "created_at", s->created_at);
+	buf_add_char(b, '}');
 }
 
 enum err site_pause(struct task *t, struct app *app, const struct ident *id, bool is_paused)

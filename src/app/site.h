@@ -7,11 +7,25 @@
 
 enum key_kind { KEY_SECRET = 1, KEY_PUBLISHABLE = 2 };
 
+/* What is kept for a time of its own (SES-17); each site may set them, else the settings ttl_session, ttl_memory, ... hold. */
+enum ttl_class {
+	TTL_SESSION,   /* idle time after which an active session ends */
+	TTL_MEMORY,
+	TTL_KNOWLEDGE,
+	TTL_HISTORY,   /* how long an ended session is kept */
+	TTL_COUNT
+};
+
+#define TTL_MAX 315360000000 /* ms: ten years */
+#define TTL_UNSET (-1)
+
 /* A site, and the key it was found by (zero when found by id). Strings are in the task's arena. */
 struct site {
 	struct ident id;
 	struct bytes name, title;
 	struct bytes domains, origins; /* JSON arrays of strings */
+	int64_t created_at;
+	int64_t ttl[TTL_COUNT]; /* ms, 0: for ever; TTL_UNSET: the install's */
 	bool is_paused;
 	struct ident key;
 	int key_kind; /* enum key_kind */
@@ -22,6 +36,15 @@ struct site_new {
 	struct bytes name, title;
 	const struct bytes *domains, *origins;
 	size_t n_domains, n_origins;
+};
+
+/* What `site set` changes. */
+struct site_change {
+	struct bytes title; /* NULL p: stays */
+	struct {
+		bool is_given, is_default; /* is_default: the install's again */
+		int64_t ms;                /* 0: for ever */
+	} ttl[TTL_COUNT];
 };
 
 /* One row of a list of keys. */
@@ -55,8 +78,21 @@ enum err site_any_allows_origin(struct task *t, struct app *app, struct bytes or
 enum err site_create(struct task *t, struct app *app, const struct site_new *in, struct ident *id_r) MUST_CHECK;
 /* Adds domains and origins that the site does not list yet; the others stay. ERR_INVALID, ERR_NOT_FOUND. */
 enum err site_extend(struct task *t, struct app *app, const struct site_new *in, struct ident *id_r) MUST_CHECK;
-/* All sites by name: id, name, title, domains, origins, is_paused, created_at. */
-enum err site_list(struct task *t, struct app *app, struct db_rows **rows_r) MUST_CHECK;
+/* Changes what is given. ERR_NOT_FOUND, ERR_INVALID (a time past TTL_MAX). Workers know after key_ttl at the latest. */
+enum err site_change(struct task *t, struct app *app, struct bytes name, const struct site_change *in) MUST_CHECK;
+/* All sites by name, without keys. */
+enum err site_list(struct task *t, struct app *app, struct site **list_r, size_t *n_r) MUST_CHECK;
+
+/* Word of a class: "session", "memory", "knowledge", "history"; TTL_COUNT for an unknown word. */
+const char *site_ttl_name(enum ttl_class k);
+enum ttl_class site_ttl_find(struct bytes word);
+/* How long this site keeps things of a class, in milliseconds; 0: for ever. */
+int64_t site_ttl(const struct conf *conf, const struct site *s, enum ttl_class k);
+/* The same for a site that is found first, from a copy at most key_ttl old. ERR_NOT_FOUND. */
+enum err site_find_ttl(struct task *t, struct app *app, const struct ident *id, enum ttl_class k, int64_t *ms_r) MUST_CHECK;
+
+/* Adds the site as a JSON object: what it is, and how long it keeps things, in seconds (0: for ever). */
+void site_render(struct buf *b, const struct conf *conf, const struct site *s);
 enum err site_pause(struct task *t, struct app *app, const struct ident *id, bool is_paused) MUST_CHECK;
 
 /* Creates a key and returns its only copy. */

@@ -10,6 +10,7 @@
 
 #include "app/dispatch.h"
 #include "app/session_api.h"
+#include "app/site.h"
 #include "app/turn.h"
 #include "app/turn_run.h"
 
@@ -351,6 +352,10 @@ static enum err api_chat_message(struct call *c)
 	if (e)
 		return e;
 	session_api_add_origin(c, &in->session);
+	if (is_new)
+		e = site_find_ttl(c->task, c->app, &c->who.site, TTL_SESSION, &in->session.idle_ttl);
+	if (e)
+		return e;
 	s.start.head = &h;
 	s.start.new_session = is_new ? &in->session : NULL;
 	s.gives_token = is_new;

@@ -48,37 +48,131 @@ static int cmd_site_add(struct cli *c)
 	return EXIT_OK;
 }
 
-static void format_site(struct buf *b, const struct db_rows *r, size_t row)
+static void print(const struct buf *b)
 {
-	struct ident id;
-	db_cell_ident(r, row, 0, &id);
-	buf_add_char(b, '{');
-	render_ident(b, "id", PREFIX_SITE, &id);
-	buf_member_string(b, "name", db_cell_bytes(r, row, 1));
-	buf_member_string(b, "title", db_cell_bytes(r, row, 2));
-	buf_member_json(b, "domains", db_cell_bytes(r, row, 3));
-	buf_member_json(b, "origins", db_cell_bytes(r, row, 4));
-	buf_member_bool(b, "is_paused", db_cell_int(r, row, 5) != 0);
-	buf_member_time(b, "created_at", db_cell_int(r, row, 6));
-	buf_add_str(b, "}\n");
+	fwrite(b->n ? b->p : "", 1, b->n, stdout);
 }
 
 static int cmd_site_list(struct cli *c)
 {
-	struct db_rows *r;
+	struct site *list;
+	size_t n;
 	struct buf b;
-	enum err e = site_list(c->task, c->app, &r);
+	enum err e = site_list(c->task, c->app, &list, &n);
 	if (e)
 		return cli_fail(c, e);
 	buf_init(&b, c->task->arena, 1024);
-	for (size_t i = 0; i < r->n_rows; i++) {
-		struct bytes name = db_cell_bytes(r, i, 1), origins = db_cell_bytes(r, i, 4);
+	for (size_t i = 0; i < n; i++) {
+		const struct site *s = &list[i];
 		if (c->wants_json)
-			format_site(&b, r, i);
+			site_render(&b, &c->conf, s);
 		else
-			buf_addf(&b, "%-24.*s %-8s %.*s\n", (int)name.n, name.p, db_cell_int(r, i, 5) ? "paused" : "active", (int)origins.n, origins.p);
+			buf_addf(&b, "%-24.*s %-8s %.*s", (int)s->name.n, s->name.p, s->is_paused ? "paused" : "active", (int)s->origins.n, s->origins.p);
+		buf_add_char(&b, '\n');
 	}
-	fwrite(b.p ? b.p : "", 1, b.n, stdout);
+	print(&b);
+	return EXIT_OK;
+}
+
+static const struct {
+	const char *text;
+	int64_t ms;
+} units[] = { { "d", 86400000 }, { "h", 3600000 }, { "m", 60000 }, { "s", 1000 } };
+
+/* A time in the largest unit that divides it, or "never". */
+static void add_time(struct buf *b, int64_t ms)
+{
+	size_t i = 0;
+	while (i + 1 < COUNT(units) && ms % units[i].ms != 0)
+		i++;
+	if (ms == 0)
+		buf_add_str(b, "never");
+	else if (ms % units[i].ms != 0)
+		buf_addf(b, "%lldms", (long long)ms);
+	else
+		buf_addf(b, "%lld%s", (long long)(ms / units[i].ms), units[i].text);
+}
+
+/* "12h": a whole number and s, m, h or d; "0" is never. Past any bound it is what site_change refuses. */
+static bool read_time(struct bytes text, int64_t *ms_r)
+{
+	size_t i = 0;
+	int64_t n = 0;
+	for (; i < text.n && text.p[i] >= '0' && text.p[i] <= '9'; i++)
+		n = n > TTL_MAX ? n : n * 10 + (text.p[i] - '0');
+	*ms_r = 0;
+	if (i == 0)
+		return false;
+	if (i == text.n)
+		return n == 0;
+	for (size_t u = 0; u < COUNT(units); u++)
+		if (bytes_equal((struct bytes){ text.p + i, text.n - i }, bytes_of(units[u].text))) {
+			*ms_r = n > TTL_MAX / units[u].ms ? TTL_MAX + 1 : n * units[u].ms;
+			return true;
+		}
+	return false;
+}
+
+/* "session=12h", "history=0", "memory=default". */
+static bool read_ttl(struct bytes text, struct site_change *in)
+{
+	const char *equals = memchr(text.p, '=', text.n);
+	if (!equals)
+		return false;
+	enum ttl_class k = site_ttl_find((struct bytes){ text.p, (size_t)(equals - text.p) });
+	struct bytes value = { equals + 1, (size_t)(text.p + text.n - equals - 1) };
+	if (k == TTL_COUNT)
+		return false;
+	in->ttl[k].is_given = true;
+	in->ttl[k].is_default = bytes_equal(value, BYTES("default"));
+	return in->ttl[k].is_default || read_time(value, &in->ttl[k].ms);
+}
+
+static int cmd_site_set(struct cli *c)
+{
+	struct cli_option o[] = { { .name = "--title" }, { .name = "--ttl" }, { .name = NULL } };
+	struct site_change in = { .title = { NULL, 0 } };
+	struct bytes name;
+	size_t n;
+	bool is_parsed = cli_parse(c, o, &name, 1, &n) && n == 1 && o[0].n + o[1].n > 0;
+	for (size_t i = 0; is_parsed && i < o[1].n; i++)
+		is_parsed = read_ttl(o[1].values[i], &in);
+	if (!is_parsed)
+		return usage("site set NAME [--title T] [--ttl session|memory|knowledge|history=TIME]...\n"
+			     "       TIME: a number and s, m, h or d, as in 12h; 0: never; default: the install's");
+	in.title = last_value(&o[0]);
+	enum err e = site_change(c->task, c->app, name, &in);
+	return e ? cli_fail(c, e) : EXIT_OK;
+}
+
+static int cmd_site_show(struct cli *c)
+{
+	struct cli_option o[] = { { .name = NULL } };
+	struct bytes name;
+	size_t n;
+	struct site s;
+	struct buf b;
+	if (!cli_parse(c, o, &name, 1, &n) || n != 1)
+		return usage("site show NAME");
+	enum err e = site_find_by_name(c->task, c->app, name, &s);
+	if (e)
+		return cli_fail(c, e);
+	buf_init(&b, c->task->arena, 1024);
+	if (c->wants_json) {
+		site_render(&b, &c->conf, &s);
+		buf_add_char(&b, '\n');
+	} else {
+		char id[IDENT_SIZE];
+		ident_format(PREFIX_SITE, &s.id, id);
+		buf_addf(&b, "name       %.*s\nid         %s\ntitle      %.*s\nstatus     %s\ndomains    %.*s\norigins    %.*s\n", (int)s.name.n, s.name.p, id,
+			 (int)s.title.n, s.title.p, s.is_paused ? "paused" : "active", (int)s.domains.n, s.domains.p, (int)s.origins.n, s.origins.p);
+		for (enum ttl_class k = TTL_SESSION; k < TTL_COUNT; k++) {
+			buf_addf(&b, "%-10s ", site_ttl_name(k));
+			add_time(&b, site_ttl(&c->conf, &s, k));
+			buf_add_char(&b, '\n');
+		}
+	}
+	print(&b);
 	return EXIT_OK;
 }
 
@@ -276,6 +370,8 @@ static int cmd_agent_list(struct cli *c)
 const struct cli_command cmd_site_commands[] = {
 	{ "site add", "NAME [--title T] [--domain D]... [--origin O]... [--if-absent]", "Create a site; prints its id. --if-absent: one that is there gets the domains and origins it lacks", CLI_NEEDS_APP, cmd_site_add },
 	{ "site list", "", "List the sites", CLI_NEEDS_APP, cmd_site_list },
+	{ "site show", "NAME", "Show a site and how long it keeps things", CLI_NEEDS_APP, cmd_site_show },
+	{ "site set", "NAME [--title T] [--ttl session|memory|knowledge|history=TIME]...", "Change a site. TIME is a number and s, m, h or d; 0: never; default: the install's", CLI_NEEDS_APP, cmd_site_set },
 	{ "site pause", "NAME", "Refuse every request of a site", CLI_NEEDS_APP, cmd_site_pause },
 	{ "site resume", "NAME", "Serve it again", CLI_NEEDS_APP, cmd_site_resume },
 	{ "key add", "SITE --kind secret|publishable [--label TEXT]", "Create a key; prints it, once", CLI_NEEDS_APP, cmd_key_add },

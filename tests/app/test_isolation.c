@@ -21,20 +21,22 @@ static const char *snapshot(struct victim *v)
 {
 	struct api *h = v->h;
 	struct answer s = api_get(h, h->sk, "/v1/sessions/%s?messages=100", v->session), list = api_get(h, h->sk, "/v1/sessions?limit=100");
-	struct answer agents = api_get(h, h->sk, "/v1/agents?limit=100"), turn = api_get(h, h->sk, "/v1/sessions/%s/turns/%s", v->session, v->turn);
+	struct answer agents = api_get(h, h->sk, "/v1/agents?limit=100"), templates = api_get(h, h->sk, "/v1/templates?limit=100"), turn = api_get(h, h->sk, "/v1/sessions/%s/turns/%s", v->session, v->turn);
 	must_be(s, 200);
 	must_be(list, 200);
 	must_be(agents, 200);
+	must_be(templates, 200);
 	must_be(turn, 200);
-	return api_text(h, "%s\n%s\n%s\n%s", s.body.p, list.body.p, agents.body.p, turn.body.p);
+	return api_text(h, "%s\n%s\n%s\n%s\n%s", s.body.p, list.body.p, agents.body.p, templates.body.p, turn.body.p);
 }
 
 static void prepare(struct victim *v)
 {
 	struct api *h = v->h = api_open();
 	struct api_site other = api_add_site(h, "https://other.example");
-	struct answer agent = api_post(h, h->sk, "{\"name\":\"vault\"}", "/v1/agents");
+	struct answer agent = api_post(h, h->sk, "{\"name\":\"vault\"}", "/v1/agents"), tpl = api_post(h, h->sk, "{\"name\":\"vault\"}", "/v1/templates");
 	must_be(agent, 201);
+	must_be(tpl, 201);
 	v->session = new_session(h, h->sk, "{\"agent\":\"vault\",\"user\":\"ann\",\"state\":{\"secret\":\"canary\"}}", &v->token);
 	struct answer turn = api_post(h, h->sk, "{\"message\":\"canary\"}", "/v1/sessions/%s/turns", v->session);
 	must_be(turn, 200);
@@ -76,7 +78,7 @@ static const char *body_of(struct victim *v, const struct api_route *r)
 		return api_text(v->h, "{\"message\":\"intruder\",\"session_id\":\"%s\"}", v->session);
 	if (strcmp(r->path, "/v1/sessions") == 0)
 		return "{\"agent\":\"vault\"}";
-	if (strcmp(r->path, "/v1/agents") == 0)
+	if (strcmp(r->path, "/v1/agents") == 0 || strcmp(r->path, "/v1/templates") == 0)
 		return "{\"name\":\"intruder\"}";
 	return strstr(r->path, "/end") || strstr(r->path, "/token") ? "{}" : "{\"title\":\"intruder\"}";
 }

@@ -147,15 +147,15 @@ Test(site, bad_names_origins_and_domains_are_refused)
 Test(site, is_found_by_name_and_listed)
 {
 	struct api *h = api_open();
-	struct site s;
-	struct db_rows *rows;
+	struct site s, *list;
+	size_t n;
 	cr_assert_eq(site_find_by_name(&h->task, h->app, bytes_of(h->home.name), &s), ERR_OK);
 	cr_assert(ident_equal(&s.id, &h->home.id));
 	cr_assert(bytes_equal(s.origins, BYTES("[\"" ORIGIN "\"]")));
 	cr_assert(site_allows_origin(&s, BYTES(ORIGIN)) && !site_allows_origin(&s, BYTES("https://shop.exampl")));
 	cr_assert_eq(site_find_by_name(&h->task, h->app, BYTES("never-was"), &s), ERR_NOT_FOUND);
-	cr_assert_eq(site_list(&h->task, h->app, &rows), ERR_OK);
-	cr_assert_geq(rows->n_rows, 1);
+	cr_assert_eq(site_list(&h->task, h->app, &list, &n), ERR_OK);
+	cr_assert_geq(n, 1);
 	api_close(&h);
 }
 
@@ -194,5 +194,72 @@ Test(site, copies_are_safe_between_threads)
 {
 	struct api *h = api_open_with(0, no_copies);
 	in_parallel(8, find_many, h);
+	api_close(&h);
+}
+
+static int64_t ttl_of(struct api *h, enum ttl_class k)
+{
+	struct site s;
+	cr_assert_eq(site_find_by_name(&h->task, h->app, bytes_of(h->home.name), &s), ERR_OK);
+	return site_ttl(&h->conf, &s, k);
+}
+
+/* SES-17 */
+Test(site, keeps_things_as_long_as_the_install_unless_it_says_otherwise)
+{
+	struct api *h = api_open_with(0, no_copies);
+	struct bytes name = bytes_of(h->home.name);
+	cr_assert_eq(ttl_of(h, TTL_SESSION), 24 * 3600000);
+	cr_assert_eq(ttl_of(h, TTL_MEMORY), 72 * 3600000);
+	cr_assert_eq(ttl_of(h, TTL_KNOWLEDGE), 168 * 3600000);
+	cr_assert_eq(ttl_of(h, TTL_HISTORY), 720 * (int64_t)3600000);
+	struct site_change in = { .title = BYTES("Shop"), .ttl = { [TTL_SESSION] = { true, false, 5000 }, [TTL_HISTORY] = { true, false, 0 } } };
+	cr_assert_eq(site_change(&h->task, h->app, name, &in), ERR_OK);
+	cr_assert_eq(ttl_of(h, TTL_SESSION), 5000);
+	cr_assert_eq(ttl_of(h, TTL_HISTORY), 0, "for ever is a time of its own");
+	cr_assert_eq(ttl_of(h, TTL_MEMORY), 72 * 3600000, "the others stay");
+	struct site_change back = { .ttl = { [TTL_SESSION] = { true, true, 0 }, [TTL_MEMORY] = { true, false, TTL_MAX } } };
+	cr_assert_eq(site_change(&h->task, h->app, name, &back), ERR_OK);
+	cr_assert_eq(ttl_of(h, TTL_SESSION), 24 * 3600000);
+	cr_assert_eq(ttl_of(h, TTL_MEMORY), TTL_MAX);
+	cr_assert_eq(ttl_of(h, TTL_HISTORY), 0);
+	struct answer a = api_get(h, h->sk, "/v1/site");
+	must_be(a, 200);
+	assert_str(a, "name", h->home.name);
+	assert_str(a, "title", "Shop");
+	assert_int(a, "ttl.session", 86400);
+	assert_int(a, "ttl.memory", TTL_MAX / 1000);
+	assert_int(a, "ttl.history", 0);
+	struct answer refused = ask(h, .method = "GET", .to = "/v1/site", .key = h->pk, .origin = ORIGIN);
+	assert_code(refused, 403, "forbidden");
+	api_close(&h);
+}
+
+/* SES-17 */
+Test(site, refuses_times_past_any_use_and_unknown_names)
+{
+	struct api *h = api_open_with(0, no_copies);
+	struct site_change late = { .ttl = { [TTL_SESSION] = { true, false, TTL_MAX + 1 } } }, negative = { .ttl = { [TTL_HISTORY] = { true, false, -1 } } };
+	cr_assert_eq(site_change(&h->task, h->app, bytes_of(h->home.name), &late), ERR_INVALID);
+	cr_assert_str_eq(h->task.fault.fields->field, "ttl.session");
+	task_clear_fault(&h->task);
+	cr_assert_eq(site_change(&h->task, h->app, bytes_of(h->home.name), &negative), ERR_INVALID);
+	cr_assert_eq(ttl_of(h, TTL_SESSION), 24 * 3600000);
+	struct site_change fine = { .title = BYTES("x") };
+	cr_assert_eq(site_change(&h->task, h->app, BYTES("never-was"), &fine), ERR_NOT_FOUND);
+	cr_assert_eq(site_ttl_find(BYTES("history")), TTL_HISTORY);
+	cr_assert_eq(site_ttl_find(BYTES("sessions")), TTL_COUNT);
+	api_close(&h);
+}
+
+/* A site whose settings hold what we never wrote keeps things as the install does. */
+Test(site, takes_the_installs_times_where_its_own_cannot_be_read)
+{
+	struct api *h = api_open_with(0, no_copies);
+	static const char *const odd[] = { "{}", "{\"ttl\":3}", "{\"ttl\":{}}", "{\"ttl\":{\"session\":\"x\"}}", "{\"ttl\":{\"session\":null}}", "", "[]", "{\"ttl\":{\"session\":-5}}", "{\"ttl\"" };
+	for (size_t i = 0; i < COUNT(odd); i++) {
+		sql_run(h, "UPDATE sites SET settings = ? WHERE id = ?", DB_ARGS(db_text(bytes_of(odd[i])), db_ident(&h->home.id)));
+		cr_assert_eq(ttl_of(h, TTL_SESSION), 24 * 3600000, "%s", odd[i]);
+	}
 	api_close(&h);
 }
