@@ -19,6 +19,8 @@
 #include "app/rows.h"
 #include "app/session.h"
 #include "app/session_api.h"
+#include "app/session_list.h"
+#include "app/session_list_api.h"
 #include "app/site.h"
 #include "app/site_api.h"
 #include "app/sweep.h"
@@ -31,8 +33,8 @@
 
 /* A feature may include those above it, never one below. */
 const struct feature *const app_features[] = {
-	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &idem_feature, &group_feature, &message_feature, &session_feature, &turn_feature, &purge_feature,
-	&sweep_feature, &site_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &message_api_feature, &turn_api_feature, &health_feature, &openapi_feature,
+	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &idem_feature, &group_feature, &message_feature, &session_feature, &session_list_feature, &turn_feature, &purge_feature,
+	&sweep_feature, &site_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &message_api_feature, &turn_api_feature, &health_feature, &openapi_feature,
 	NULL,
 };
 

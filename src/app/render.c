@@ -27,6 +27,14 @@ const char *session_status_name(int status)
 	return statuses[status >= SESSION_ACTIVE && status <= SESSION_ARCHIVED ? status : 0];
 }
 
+int session_status_find(struct bytes name)
+{
+	for (int i = SESSION_ACTIVE; i <= SESSION_ARCHIVED; i++)
+		if (bytes_equal(name, bytes_of(statuses[i])))
+			return i;
+	return 0;
+}
+
 void render_ident(struct buf *b, const char *name, const char *prefix, const struct ident *id)
 {
 	if (ident_is_zero(id)) {

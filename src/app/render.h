@@ -20,10 +20,11 @@
 enum role { ROLE_SYSTEM = 1, ROLE_DEVELOPER, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL };
 enum session_status { SESSION_ACTIVE = 1, SESSION_ENDED = 2, SESSION_ARCHIVED = 3 };
 
-/* Word of a stored number ("user", "active"); "unknown" for one we never wrote. And back: 0 for an unknown word. */
+/* Word of a stored number ("user", "active"); "unknown" for one we never wrote. And back: 0 for an unknown word, or none. */
 const char *role_name(int role);
 int role_find(struct bytes name);
 const char *session_status_name(int status);
+int session_status_find(struct bytes name);
 
 /* The words of role_find, for field tables. */
 #define ROLE_CHOICES "system|developer|user|assistant|tool"

@@ -1,33 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * session: owns the tables sessions, conversations and deletions. Invariants: a session's id is fixed by its site and own id, or random; its version
- * grows with each change of its row; a conversation outlives its session until what is below it is removed.
+ * session: owns the tables sessions, session_tags, conversations and deletions. Invariants: a session's id is fixed by its site and own id, or random; its version
+ * grows with each change of its row; session_tags says what the column tags says; a conversation outlives its session until what is below it is removed.
  */
 #include "app/session.h"
 
 #include <ctype.h>
 
 #include "app/codec.h"
-#include "app/cursor.h"
 #include "app/idem.h"
 #include "app/policy.h"
 #include "base/jsonx.h"
 #include "base/secret.h"
 #include "base/stamp.h"
 
-#define LIST_SQL(filter, op, order)                                                                                    \
-	"SELECT " HEAD_COLUMNS ", s.id, s.created_at,"                                                                 \
-	" (SELECT MAX(m.seq) FROM messages m WHERE m.conversation = s.conversation),"                                  \
-	" (SELECT m.created_at FROM messages m WHERE m.conversation = s.conversation ORDER BY m.seq DESC LIMIT 1)"     \
-	" FROM sessions s LEFT JOIN conversations c ON c.id = s.conversation WHERE s.site = ?" filter                  \
-	" AND s.created_at " op "= ? AND (s.created_at " op " ? OR s.id " op " ?)"                                     \
-	" ORDER BY s.created_at " order ", s.id " order " LIMIT ?"
-#define LISTS(filter) { LIST_SQL(filter, "<", "DESC"), NULL, NULL }, { LIST_SQL(filter, ">", "ASC"), NULL, NULL }
-#define LOCK_SQL "SELECT title, tags, metadata, state, config, context, version FROM sessions WHERE site = ? AND id = ?"
+#define LOCK_SQL "SELECT title, tags, metadata, state, config, context, version, created_at FROM sessions WHERE site = ? AND id = ?"
 #define CONVERSATIONS_SQL "SELECT id FROM conversations WHERE session = ? AND site = ?"
 
-enum { INSERT, CONVERSATION_INSERT, LOCK, UPDATE, END, DELETE, CONVERSATIONS, NOTE_DELETION,
-       LIST, LIST_USER = LIST + 2, LIST_AGENT = LIST_USER + 2, LIST_BOTH = LIST_AGENT + 2 };
+enum { INSERT, CONVERSATION_INSERT, LOCK, UPDATE, END, DELETE, CONVERSATIONS, NOTE_DELETION, TAG, UNTAG };
 static const struct db_stmt stmts[] = {
 	[INSERT] = { "INSERT INTO sessions (id, site, own_id, name, agent, agent_name, user_id, client_type, context, title, status, tags,"
 		     " metadata, state, config, conversation, website_domain, ip_address, version, created_at, updated_at, active_at,"
@@ -41,10 +31,8 @@ static const struct db_stmt stmts[] = {
 	[DELETE] = { "DELETE FROM sessions WHERE site = ? AND id = ?", NULL, NULL },
 	[CONVERSATIONS] = { CONVERSATIONS_SQL " FOR UPDATE", CONVERSATIONS_SQL, NULL },
 	[NOTE_DELETION] = { "INSERT INTO deletions (conversation, site, created_at) VALUES (?, ?, ?)", NULL, NULL },
-	[LIST] = LISTS(""),
-	[LIST_USER] = LISTS(" AND s.user_id = ?"),
-	[LIST_AGENT] = LISTS(" AND s.agent = ?"),
-	[LIST_BOTH] = LISTS(" AND s.user_id = ? AND s.agent = ?"),
+	[TAG] = { "INSERT INTO session_tags (site, tag, created_at, session) VALUES (?, ?, ?, ?)", NULL, NULL },
+	[UNTAG] = { "DELETE FROM session_tags WHERE site = ? AND session = ?", NULL, NULL },
 };
 
 static bool is_own_id_char(char ch)
@@ -104,6 +92,23 @@ static struct bytes anonymous_user(struct arena *a)
 	return bytes_of(arena_strdup(a, text));
 }
 
+enum err session_tags_store(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, int64_t created_at,
+			    struct bytes tags)
+{
+	struct jsonx_walk w;
+	enum err e = ERR_OK;
+	jsonx_walk_begin(&w, tags);
+	while (!e && jsonx_walk_next(&w)) {
+		e = db_run(t, c, &stmts[TAG],
+			   DB_ARGS(db_ident(site), db_text(jsonx_string(t->arena, w.value)), db_int(created_at), db_ident(session)), NULL);
+		if (e == ERR_DUPLICATE) { /* but for spaces at its end, it is there */
+			task_clear_fault(t);
+			e = ERR_OK;
+		}
+	}
+	return e;
+}
+
 enum err session_insert(struct task *t, struct db_conn *c, const struct ident *site, const struct agent *agent, const struct session_new *in,
 			struct ident *id_r)
 {
@@ -125,7 +130,8 @@ enum err session_insert(struct task *t, struct db_conn *c, const struct ident *s
 				    db_int(in->idle_ttl > 0 ? now + in->idle_ttl : 0)), NULL);
 	if (e)
 		return e;
-	return db_run(t, c, &stmts[CONVERSATION_INSERT], DB_ARGS(db_ident(&conversation), db_ident(site), db_ident(id_r), db_int(now)), NULL);
+	e = db_run(t, c, &stmts[CONVERSATION_INSERT], DB_ARGS(db_ident(&conversation), db_ident(site), db_ident(id_r), db_int(now)), NULL);
+	return e || !in->tags.p ? e : session_tags_store(t, c, site, id_r, now, in->tags);
 }
 
 static size_t count_members(struct bytes object)
@@ -180,11 +186,15 @@ static enum err update_in(struct task *t, struct db_conn *c, void *arg)
 		return e;
 	int64_t now = stamp_now();
 	struct bytes state_packed = codec_pack(t->arena, state), config_packed = codec_pack(t->arena, config);
-	return db_run(t, c, &stmts[UPDATE],
+	e = db_run(t, c, &stmts[UPDATE],
 		      DB_ARGS(db_text(bytes_or(in->title, db_cell_bytes(r, 0, 0))), db_text(bytes_or(in->tags, db_cell_bytes(r, 0, 1))),
 			      db_text(metadata), db_blob(state_packed.p, state_packed.n), db_blob(config_packed.p, config_packed.n),
 			      db_text(bytes_or(in->context, db_cell_bytes(r, 0, 5))), db_int(now), db_int(now), db_ident(&u->h->site),
 			      db_ident(&u->h->session)), NULL);
+	if (e || !in->tags.p)
+		return e;
+	e = db_run(t, c, &stmts[UNTAG], DB_ARGS(db_ident(&u->h->site), db_ident(&u->h->session)), NULL);
+	return e ? e : session_tags_store(t, c, &u->h->site, &u->h->session, db_cell_int(r, 0, 7), in->tags);
 }
 
 enum err session_update(struct task *t, struct app *app, struct head *h, const struct session_change *in)
@@ -211,6 +221,9 @@ static enum err delete_in(struct task *t, struct db_conn *c, void *arg)
 		return e;
 	if (n == 0)
 		return task_fail(t, ERR_NOT_FOUND, "there is no such session");
+	e = db_run(t, c, &stmts[UNTAG], DB_ARGS(db_ident(&h->site), db_ident(&h->session)), NULL);
+	if (e)
+		return e;
 	e = db_query(t, c, &stmts[CONVERSATIONS], DB_ARGS(db_ident(&h->session), db_ident(&h->site)), &r);
 	for (size_t i = 0; !e && i < r->n_rows; i++) {
 		struct ident id;
@@ -233,92 +246,13 @@ enum err session_delete(struct task *t, struct app *app, const struct head *h)
 	return e;
 }
 
-/* What a cursor of this list is bound to. */
-static struct bytes list_name(struct arena *a, const struct ident *site, const struct session_filter *f)
+struct bytes session_user(struct arena *a, const struct head *h)
 {
 	struct buf b;
-	buf_init(&b, a, 128);
-	buf_add(&b, site->b, sizeof site->b);
-	buf_add(&b, f->agent.b, sizeof f->agent.b);
-	buf_add_char(&b, f->is_ascending ? 'a' : 'd');
-	buf_add_bytes(&b, bytes_or(f->user, BYTES("\n")));
-	return buf_bytes(&b);
-}
-
-static enum err query_list(struct task *t, struct app *app, const struct ident *site, const struct session_filter *f, bool is_ascending,
-			   const struct cursor *from, struct db_rows **rows_r)
-{
-	struct db_arg args[8];
-	size_t n = 0;
-	bool has_agent = !ident_is_zero(&f->agent);
-	int which = f->user.p ? (has_agent ? LIST_BOTH : LIST_USER) : has_agent ? LIST_AGENT : LIST;
-	args[n++] = db_ident(site);
-	if (f->user.p)
-		args[n++] = db_text(f->user);
-	if (has_agent)
-		args[n++] = db_ident(&f->agent);
-	args[n++] = db_int(from->at);
-	args[n++] = db_int(from->at);
-	args[n++] = db_ident(&from->id);
-	args[n++] = db_int(f->limit + 1);
-	return store_query(t, app, &stmts[which + (is_ascending ? 1 : 0)], args, n, rows_r);
-}
-
-static enum err read_list_row(struct task *t, const struct ident *site, const struct db_rows *r, size_t row, struct head *h_r)
-{
-	h_r->site = *site;
-	db_cell_ident(r, row, HEAD_N_COLUMNS, &h_r->session);
-	enum err e = head_from_row(t, r, row, h_r);
-	if (e == ERR_CORRUPT) { /* reported; the rest of the list works */
-		task_clear_fault(t);
-		struct buf b;
-		buf_init(&b, t->arena, 64);
-		buf_add_char(&b, '{');
-		render_ident(&b, "id", PREFIX_SESSION, &h_r->session);
-		buf_member_bool(&b, "corrupt", true);
-		h_r->json = buf_bytes(&b);
-		return ERR_OK;
-	}
-	if (db_cell(r, row, HEAD_N_COLUMNS + 2)->type != DB_NULL)
-		h_r->last_seq = db_cell_int(r, row, HEAD_N_COLUMNS + 2);
-	if (db_cell_int(r, row, HEAD_N_COLUMNS + 3) > h_r->last_at)
-		h_r->last_at = db_cell_int(r, row, HEAD_N_COLUMNS + 3);
-	return e;
-}
-
-enum err session_list(struct task *t, struct app *app, const struct ident *site, const struct session_filter *f, struct head **list_r, size_t *n_r,
-		      bool *has_more_r, const char **next_r)
-{
-	struct db_rows *r;
-	struct bytes name = list_name(t->arena, site, f);
-	bool is_backward = f->before.p != NULL, is_ascending = f->is_ascending != is_backward;
-	struct cursor from = { .at = is_ascending ? 0 : INT64_MAX };
-	memset(from.id.b, is_ascending ? 0 : 0xff, sizeof from.id.b);
-	if (f->after.p && is_backward)
-		return task_fail_field(t, "before", "conflict", "give either after or before, not both");
-	if (f->after.p && !cursor_parse(f->after, name, &from))
-		return task_fail_field(t, "after", "value", "is not a cursor of this list");
-	if (is_backward && !cursor_parse(f->before, name, &from))
-		return task_fail_field(t, "before", "value", "is not a cursor of this list");
-	enum err e = query_list(t, app, site, f, is_ascending, &from, &r);
-	if (e)
-		return e;
-	*has_more_r = (int64_t)r->n_rows > f->limit;
-	size_t n = *has_more_r ? (size_t)f->limit : r->n_rows;
-	struct head *list = arena_array(t->arena, n, sizeof *list);
-	for (size_t i = 0; !e && i < n; i++)
-		e = read_list_row(t, site, r, is_backward ? n - 1 - i : i, &list[i]);
-	*next_r = NULL;
-	if (*has_more_r) { /* the row at the far end, seen in the direction of reading */
-		char text[CURSOR_SIZE];
-		struct cursor c = { .at = db_cell_int(r, n - 1, HEAD_N_COLUMNS + 1) };
-		db_cell_ident(r, n - 1, HEAD_N_COLUMNS, &c.id);
-		cursor_format(&c, name, text);
-		*next_r = arena_strdup(t->arena, text);
-	}
-	*list_r = list;
-	*n_r = n;
-	return e;
+	buf_init(&b, a, h->json.n + 2);
+	buf_add_bytes(&b, h->json);
+	buf_add_char(&b, '}');
+	return jsonx_string(a, jsonx_member(buf_bytes(&b), "user"));
 }
 
 const struct feature session_feature = { .name = "session", .stmts = stmts, .n_stmts = COUNT(stmts) };

@@ -23,20 +23,19 @@ struct session_change {
 	int64_t if_version; /* 0: whatever it is */
 };
 
-struct session_filter {
-	struct bytes user;   /* NULL p: any */
-	struct ident agent;  /* zero: any */
-	bool is_ascending;   /* by time of creation */
-	struct bytes after, before; /* cursors */
-	int64_t limit;
-};
-
 /*
  * Within the caller's transaction: makes the session and its first conversation. id_r is its id inside. ERR_DUPLICATE when the own id
  * (or, against all odds, the name) is taken.
  */
 enum err session_insert(struct task *t, struct db_conn *c, const struct ident *site, const struct agent *agent, const struct session_new *in,
 			struct ident *id_r) MUST_CHECK;
+
+/*
+ * Within the transaction that makes a session: enters its tags (a JSON array of distinct strings) in session_tags, where lists find it by them.
+ * session_insert does so itself.
+ */
+enum err session_tags_store(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, int64_t created_at,
+			    struct bytes tags) MUST_CHECK;
 
 /* Changes what is given, in one transaction; h is read anew. ERR_PRECONDITION, ERR_INVALID (limits), ERR_NOT_FOUND. */
 enum err session_update(struct task *t, struct app *app, struct head *h, const struct session_change *in) MUST_CHECK;
@@ -53,12 +52,11 @@ enum err session_end(struct task *t, struct db_conn *c, const struct ident *site
  */
 enum err session_delete(struct task *t, struct app *app, const struct head *h) MUST_CHECK;
 
-/* One page of a site's sessions: heads without tails. ERR_INVALID for a cursor that is not this list's. */
-enum err session_list(struct task *t, struct app *app, const struct ident *site, const struct session_filter *f, struct head **list_r, size_t *n_r,
-		      bool *has_more_r, const char **next_r) MUST_CHECK;
-
 /* Whether text may be a caller's own session id: 1 to 128 letters, digits and . _ : @ -, not beginning with ses_. */
 bool session_is_own_id(struct bytes text);
+
+/* The session's user as the site names it. */
+struct bytes session_user(struct arena *a, const struct head *h);
 
 extern const struct feature session_feature;
 

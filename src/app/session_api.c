@@ -65,23 +65,6 @@ static const struct field get_fields[] = {
 };
 static const struct field_table get_table = { get_fields, sizeof(struct get_in) };
 
-struct list_in {
-	int64_t limit;
-	bool has_limit;
-	struct bytes after, before, order, user, agent;
-};
-static const struct field list_fields[] = {
-	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 100, .offset = offsetof(struct list_in, limit),
-	  .given_offset = offsetof(struct list_in, has_limit), .help = "How many, 20 unless said" },
-	{ .name = "after", .type = FIELD_STRING, .max = 64, .offset = offsetof(struct list_in, after), .help = "`next` of the page before" },
-	{ .name = "before", .type = FIELD_STRING, .max = 64, .offset = offsetof(struct list_in, before), .help = "The page in front of this cursor" },
-	{ .name = "order", .type = FIELD_ENUM, .choices = "asc|desc", .offset = offsetof(struct list_in, order), .help = "desc: newest first, as unless said" },
-	{ .name = "user", .type = FIELD_STRING, .min = 1, .max = 128, .offset = offsetof(struct list_in, user), .help = "Only this user's" },
-	{ .name = "agent", .type = FIELD_STRING, .min = 1, .max = 64, .offset = offsetof(struct list_in, agent), .help = "Only this agent's, by name or id" },
-	{ .name = NULL },
-};
-static const struct field_table list_table = { list_fields, sizeof(struct list_in) };
-
 enum err session_api_check_public(struct call *c, struct bytes id, struct bytes user)
 {
 	enum err e = ERR_OK;
@@ -118,10 +101,10 @@ void session_api_add_origin(struct call *c, struct session_new *in)
 		in->client_type = BYTES("web");
 }
 
-static void write_session(struct call *c, const struct head *h)
+void session_api_write(const struct call *c, struct buf *b, const struct head *h)
 {
-	head_render(&c->rs->body, h, c->who.who == WHO_SECRET_KEY);
-	buf_add_char(&c->rs->body, '}');
+	head_render(b, h, c->who.who == WHO_SECRET_KEY);
+	buf_add_char(b, '}');
 }
 
 /* The answer carries the version as its ETag, and a token of the session where the route gives one. */
@@ -153,7 +136,7 @@ static enum err create_in_transaction(struct task *t, struct db_conn *conn, void
 	if (e)
 		return e;
 	buf_clear(&c->rs->body);
-	write_session(c, &cr->h);
+	session_api_write(c, &c->rs->body, &cr->h);
 	return idem_store(t, conn, &c->idem, c->app, &c->who.site, &id, 201, buf_bytes(&c->rs->body));
 }
 
@@ -169,7 +152,7 @@ static enum err reply_existing(struct call *c, const struct create_in *in)
 		return e;
 	task_clear_fault(c->task);
 	buf_clear(&c->rs->body);
-	write_session(c, &h);
+	session_api_write(c, &c->rs->body, &h);
 	head_settle(c->task, c->app, &h);
 	reply_session(c, &h, 200);
 	return ERR_OK;
@@ -270,42 +253,6 @@ static enum err api_session_get(struct call *c)
 	return ERR_OK;
 }
 
-static enum err api_session_list(struct call *c)
-{
-	const struct list_in *in = c->query;
-	struct session_filter f = { .user = in->user, .is_ascending = in->order.n == 3, .after = in->after, .before = in->before,
-				    .limit = in->has_limit ? in->limit : 20 };
-	struct head *list;
-	size_t n;
-	bool has_more;
-	const char *next;
-	if (in->agent.p) {
-		struct agent a;
-		enum err e = agent_find(c->task, c->app, &c->who.site, in->agent, &a);
-		if (e == ERR_NOT_FOUND)
-			e = task_fail_field(c->task, "agent", "value", "there is no agent named \"%.*s\"", (int)in->agent.n, in->agent.p);
-		if (e)
-			return e;
-		f.agent = a.id;
-	}
-	enum err e = session_list(c->task, c->app, &c->who.site, &f, &list, &n, &has_more, &next);
-	if (e)
-		return e;
-	struct buf *b = &c->rs->body;
-	buf_add_str(b, "{\"data\":[");
-	for (size_t i = 0; i < n; i++) {
-		if (i > 0)
-			buf_add_char(b, ',');
-		write_session(c, &list[i]);
-	}
-	buf_add_char(b, ']');
-	buf_member_bool(b, "has_more", has_more);
-	buf_member_str(b, "next", next);
-	buf_add_char(b, '}');
-	dispatch_reply(c, 200);
-	return ERR_OK;
-}
-
 /* What decides how a session is treated is the site's to change, not the visitor's. */
 static enum err check_update(struct call *c, const struct session_change *in)
 {
@@ -330,7 +277,7 @@ static enum err api_session_update(struct call *c)
 		e = session_update(c->task, c->app, c->head, in);
 	if (e)
 		return e;
-	write_session(c, c->head);
+	session_api_write(c, &c->rs->body, c->head);
 	reply_session(c, c->head, 200);
 	return ERR_OK;
 }
@@ -344,7 +291,7 @@ static enum err end_in_transaction(struct task *t, struct db_conn *conn, void *a
 	if (e)
 		return e;
 	buf_clear(&c->rs->body);
-	write_session(c, c->head);
+	session_api_write(c, &c->rs->body, c->head);
 	return idem_store(t, conn, &c->idem, c->app, &c->who.site, &c->audit_session, 200, buf_bytes(&c->rs->body));
 }
 
@@ -387,7 +334,6 @@ static const struct field_table empty_table = { no_fields, 1 };
 static const struct api_route routes[] = {
 	{ HTTP_POST, "/v1/sessions", SCOPE_START, api_session_create, &create_table, NULL, ROUTE_GIVES_TOKEN,
 	  "Create a session; with an own id, create it or load it", 201, "SessionWithToken" },
-	{ HTTP_GET, "/v1/sessions", SCOPE_SITE, api_session_list, NULL, &list_table, 0, "List the site's sessions by time of creation", 200, "SessionList" },
 	{ HTTP_GET, "/v1/sessions/{s}", SCOPE_SESSION, api_session_get, NULL, &get_table, 0, "Get a session, with its newest messages on request", 200, "SessionWithMessages" },
 	{ HTTP_PATCH, "/v1/sessions/{s}", SCOPE_SESSION, api_session_update, &update_table, NULL, 0, "Change a session; If-Match guards against a stale writer", 200, "Session" },
 	{ HTTP_DELETE, "/v1/sessions/{s}", SCOPE_SESSION, api_session_delete, NULL, NULL, ROUTE_TAKES_CORRUPT, "Delete a session and everything below it", 204, NULL },
