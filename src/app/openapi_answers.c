@@ -8,6 +8,7 @@
 static const struct route_notes notes[] = {
 	{ HTTP_POST, "/v1/sessions", .codes = "forbidden|session_exists",
 	  .also = 200, .also_help = "The session that had this id already, as `if_exists` asks for" },
+	{ HTTP_GET, "/v1/sessions", .codes = "not_found|corrupt_record" },
 	{ HTTP_PATCH, "/v1/sessions/{s}", .codes = "precondition_failed" },
 	{ HTTP_POST, "/v1/sessions/{s}/token", .codes = "-commit_unknown" },
 	{ HTTP_POST, "/v1/sessions/{s}/messages", .codes = "session_ended" },
@@ -33,6 +34,7 @@ static const struct path_parameter parameters[] = {
 	{ "a", "Name or id of the agent", NULL, "baker" },
 	{ "agent", "Name or id of the agent", NULL, "baker" },
 	{ "name", "Name of the template", NULL, "support" },
+	{ "u", "The user as the site names it", NULL, "ann" },
 	{ .name = NULL },
 };
 
