@@ -6,13 +6,7 @@
 
 #include "app/dispatch.h"
 #include "app/message.h"
-
-/* One message of a request; the same members stand alone or in a batch. */
-struct message_in {
-	struct bytes role, content, metadata, name, tool_calls, tool_call_id, audio_url, model, client_id;
-	int64_t tokens_used, latency_ms;
-	bool has_role, has_content, has_tokens, has_latency;
-};
+#include "app/message_in.h"
 
 struct append_in {
 	struct message_in one;
@@ -20,32 +14,10 @@ struct append_in {
 	bool has_messages;
 };
 
-#define MEMBER(name) offsetof(struct message_in, name)
-#define MESSAGE_FIELDS(base, required)                                                                                                             \
-	{ .name = "role", .type = FIELD_ENUM, .flags = (required), .offset = (base) + MEMBER(role), .given_offset = (base) + MEMBER(has_role),     \
-	  .choices = ROLE_CHOICES, .help = "Who says it", .example = "\"user\"" },                                                                                        \
-	{ .name = "content", .type = FIELD_TEXT_OR_ARRAY, .flags = (required), .offset = (base) + MEMBER(content),                                \
-	  .given_offset = (base) + MEMBER(has_content), .help = "A string, or an array of parts, each an object with a type",                     \
-	  .example = "\"Do you bake rye bread?\"" },                                                                                               \
-	{ .name = "metadata", .type = FIELD_OBJECT, .max = 16384, .offset = (base) + MEMBER(metadata), .help = "Any object, kept as it came" },   \
-	{ .name = "name", .type = FIELD_STRING, .min = 1, .max = 64, .offset = (base) + MEMBER(name), .help = "Name of the speaker or tool" },    \
-	{ .name = "tool_calls", .type = FIELD_ARRAY, .min = 1, .max = 128, .offset = (base) + MEMBER(tool_calls), .help = "Tool calls of an assistant message" }, \
-	{ .name = "tool_call_id", .type = FIELD_STRING, .min = 1, .max = 128, .offset = (base) + MEMBER(tool_call_id), .help = "The call a tool message answers" }, \
-	{ .name = "audio_url", .type = FIELD_STRING, .min = 1, .max = 2048, .offset = (base) + MEMBER(audio_url), .help = "Where its audio is" }, \
-	{ .name = "model", .type = FIELD_STRING, .min = 1, .max = 128, .offset = (base) + MEMBER(model), .help = "Model that wrote it" },         \
-	{ .name = "client_id", .type = FIELD_STRING, .min = 1, .max = 128, .offset = (base) + MEMBER(client_id), .help = "The client's own id of it" }, \
-	{ .name = "tokens_used", .type = FIELD_INT, .min = 0, .max = 1000000000, .offset = (base) + MEMBER(tokens_used),                           \
-	  .given_offset = (base) + MEMBER(has_tokens), .help = "Tokens it cost" },                                                                \
-	{ .name = "latency_ms", .type = FIELD_INT, .min = 0, .max = 1000000000, .offset = (base) + MEMBER(latency_ms),                             \
-	  .given_offset = (base) + MEMBER(has_latency), .help = "How long it took to make, in milliseconds" }
-
-static const struct field item_fields[] = { MESSAGE_FIELDS(0, FIELD_REQUIRED), { .name = NULL } };
-static const struct field_table item_table = { item_fields, sizeof(struct message_in) };
-
 static const struct field append_fields[] = {
-	MESSAGE_FIELDS(offsetof(struct append_in, one), 0),
+	MESSAGE_IN_FIELDS(offsetof(struct append_in, one), 0),
 	{ .name = "messages", .type = FIELD_LIST, .min = 1, .max = 1000, .offset = offsetof(struct append_in, messages),
-	  .given_offset = offsetof(struct append_in, has_messages), .sub = &item_table, .help = "Several messages, stored together or not at all" },
+	  .given_offset = offsetof(struct append_in, has_messages), .sub = &message_in_table, .help = "Several messages, stored together or not at all" },
 	{ .name = NULL },
 };
 static const struct field_table append_table = { append_fields, sizeof(struct append_in) };
@@ -67,49 +39,6 @@ static const struct field list_fields[] = {
 };
 static const struct field_table list_table = { list_fields, sizeof(struct list_in) };
 
-/* The members beside role, content and metadata, as one JSON object; empty when there are none. */
-static struct bytes format_extra(struct arena *a, const struct message_in *m)
-{
-	struct buf b;
-	buf_init(&b, a, 128);
-	buf_add_char(&b, '{');
-	if (m->name.p)
-		buf_member_string(&b, "name", m->name);
-	if (m->tool_calls.p)
-		buf_member_json(&b, "tool_calls", m->tool_calls);
-	if (m->tool_call_id.p)
-		buf_member_string(&b, "tool_call_id", m->tool_call_id);
-	if (m->audio_url.p)
-		buf_member_string(&b, "audio_url", m->audio_url);
-	if (m->model.p)
-		buf_member_string(&b, "model", m->model);
-	if (m->client_id.p)
-		buf_member_string(&b, "client_id", m->client_id);
-	if (m->has_tokens)
-		buf_member_int(&b, "tokens_used", m->tokens_used);
-	if (m->has_latency)
-		buf_member_int(&b, "latency_ms", m->latency_ms);
-	if (b.n == 1)
-		return (struct bytes){ NULL, 0 };
-	buf_add_char(&b, '}');
-	return buf_bytes(&b);
-}
-
-/* Turns one checked message into what is stored; the problems that a table cannot see are added to the fault under `path`. */
-static enum err read_message(struct call *c, const struct message_in *in, const char *path, struct message_new *m_r)
-{
-	const char *sep = *path ? "." : "";
-	*m_r = (struct message_new){ .role = role_find(in->role), .content = in->content, .metadata = in->metadata };
-	if ((int64_t)in->content.n > c->app->conf->max_message)
-		return task_fail_field(c->task, arena_printf(c->task->arena, "%s%scontent", path, sep), "range", "must be at most %lld bytes",
-				       (long long)c->app->conf->max_message);
-	if (c->who.who == WHO_SESSION && m_r->role != ROLE_USER)
-		return task_fail_field(c->task, arena_printf(c->task->arena, "%s%srole", path, sep), "value", "a session token may only add messages of the user");
-	m_r->extra = format_extra(c->task->arena, in);
-	m_r->tokens = in->tokens_used;
-	return ERR_OK;
-}
-
 static enum err read_one(struct call *c, const struct append_in *in, struct message_new *m_r)
 {
 	enum err e = ERR_OK;
@@ -117,7 +46,7 @@ static enum err read_one(struct call *c, const struct append_in *in, struct mess
 		e = task_fail_field(c->task, "role", "required", "role is missing");
 	if (!in->one.has_content)
 		e = task_fail_field(c->task, "content", "required", "content is missing");
-	return e ? e : read_message(c, &in->one, "", m_r);
+	return e ? e : message_in_read(c, &in->one, "", m_r);
 }
 
 /* Whether members of a single message were given: beside a batch they would be lost in silence. */
@@ -131,15 +60,7 @@ static enum err read_batch(struct call *c, const struct append_in *in, struct me
 {
 	if (has_any(&in->one))
 		return task_fail_field(c->task, "messages", "conflict", "give either one message or messages, not both");
-	if ((int64_t)in->messages.n > c->app->conf->max_batch)
-		return task_fail_field(c->task, "messages", "range", "must have at most %lld elements", (long long)c->app->conf->max_batch);
-	enum err worst = ERR_OK;
-	const struct message_in *items = in->messages.items;
-	for (size_t i = 0; i < in->messages.n; i++) {
-		enum err e = read_message(c, &items[i], arena_printf(c->task->arena, "messages[%zu]", i), &items_r[i]);
-		worst = e ? e : worst;
-	}
-	return worst;
+	return message_in_read_list(c, &in->messages, "messages", items_r);
 }
 
 static enum err api_message_create(struct call *c)
