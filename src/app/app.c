@@ -6,6 +6,9 @@
 
 #include "app/agent.h"
 #include "app/agent_api.h"
+#include "app/clone.h"
+#include "app/conversation.h"
+#include "app/conversation_api.h"
 #include "app/dispatch.h"
 #include "app/group.h"
 #include "app/head.h"
@@ -13,6 +16,8 @@
 #include "app/idem.h"
 #include "app/message.h"
 #include "app/message_api.h"
+#include "app/message_edit.h"
+#include "app/message_edit_api.h"
 #include "app/openapi.h"
 #include "app/preset.h"
 #include "app/purge.h"
@@ -33,8 +38,10 @@
 
 /* A feature may include those above it, never one below. */
 const struct feature *const app_features[] = {
-	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &idem_feature, &group_feature, &message_feature, &session_feature, &session_list_feature, &turn_feature, &purge_feature,
-	&sweep_feature, &site_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &message_api_feature, &turn_api_feature, &health_feature, &openapi_feature,
+	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &idem_feature, &group_feature, &message_feature, &conversation_feature, &message_edit_feature,
+	&session_feature, &session_list_feature, &turn_feature, &purge_feature,
+	&sweep_feature, &site_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &message_api_feature, &conversation_api_feature,
+	&message_edit_api_feature, &clone_feature, &turn_api_feature, &health_feature, &openapi_feature,
 	NULL,
 };
 

@@ -57,7 +57,7 @@ struct api_route {
 struct idem {
 	bool is_active;
 	unsigned char hash[SECRET_HASH_SIZE];      /* of site, credential's reach and key */
-	unsigned char body_hash[SECRET_HASH_SIZE]; /* of method, path and body */
+	unsigned char body_hash[SECRET_HASH_SIZE]; /* of method, path, body and query */
 };
 
 struct call {

@@ -7,12 +7,24 @@
 
 /* A conversation as it is read. */
 struct conversation {
-	struct ident id, site, session, parent; /* session zero: detached, only its descendants read it; parent zero: none */
+	struct ident id, site, session;
+	struct ident parent;                    /* zero: none in this session */
 	struct bytes lineage;                   /* see lineage.h */
 	struct bytes title;
 	int64_t last_seq;                       /* newest message it sees, its own or an ancestor's */
 	int64_t created_at, last_at;            /* last_at: of its newest own message, or created_at */
 };
+
+/* A session's row as a transaction that holds it sees it. */
+struct conversation_session {
+	int status, flags;
+	struct ident conversation; /* the active one */
+	int64_t version;
+};
+
+/* Within the caller's transaction: holds the session's row until its end. ERR_NOT_FOUND. */
+enum err conversation_lock_session(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session,
+				   struct conversation_session *out_r) MUST_CHECK;
 
 /* Reads one by the text or id of a path; ERR_NOT_FOUND unless it is of h's session. `c` may be NULL (then on a connection of its own). */
 enum err conversation_find(struct task *t, struct app *app, struct db_conn *c, const struct head *h, struct bytes ref, struct conversation *out_r) MUST_CHECK;
@@ -48,6 +60,10 @@ enum err conversation_detach(struct task *t, struct db_conn *c, const struct ide
  * summaries go with them. The caller tells the cache (head_changed) after the commit.
  */
 enum err conversation_clear(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, struct ident *id_r) MUST_CHECK;
+
+/* Within the caller's transaction: gives it another title. ERR_NOT_FOUND. */
+enum err conversation_rename(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, const struct ident *id,
+			     struct bytes title) MUST_CHECK;
 
 /* All conversations of h's session in the order they were begun, up to `limit` behind the id `after` (zero: from the first). */
 enum err conversation_list(struct task *t, struct app *app, const struct head *h, const struct ident *after, int64_t limit,

@@ -273,9 +273,9 @@ static enum err admit_and_run(struct call *c)
 {
 	enum err e = guard_admit(c);
 	if (!e)
-		e = parse_body(c);
-	if (!e)
 		e = parse_query(c);
+	if (!e)
+		e = parse_body(c);
 	return e ? e : run_handler(c);
 }
 

@@ -309,6 +309,16 @@ enum err head_reload(struct task *t, struct app *app, struct head *h)
 	return read_rows(t, app, NULL, h);
 }
 
+enum err head_follow(struct task *t, struct app *app, struct head *h)
+{
+	struct ident old = h->conversation;
+	if (h->is_elsewhere)
+		return ERR_NOT_FOUND; /* the fault stands */
+	task_clear_fault(t);
+	enum err e = head_reload(t, app, h);
+	return !e && ident_equal(&old, &h->conversation) ? task_fail(t, ERR_NOT_FOUND, "there is no such session") : e;
+}
+
 /* h with n more messages behind its tail, which is shortened from the front when it grew past its bounds. */
 static struct head extended(struct task *t, struct app *app, const struct head *h, const struct bytes *json, size_t n)
 {

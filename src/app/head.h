@@ -29,6 +29,7 @@ struct head {
 	int64_t idle_ttl;        /* ms without activity after which an active session ends; 0: never */
 	int64_t expires_at;      /* when the janitor looks at it: active: no earlier than its end; ended: when it goes; 0: never */
 	struct bytes lineage;    /* of the conversation: see lineage.h */
+	bool is_elsewhere;       /* it describes another conversation than the active one: nothing here is for the cache */
 	int64_t version;         /* counts changes of the row: the ETag */
 	int64_t last_seq;        /* of the active conversation; its message count */
 	int64_t last_at;         /* time of the newest message, or of the last other activity */
@@ -68,6 +69,12 @@ enum err head_catch_up(struct task *t, struct app *app, struct head *h, int64_t 
 
 /* Loads from the database alone, for a writer whose copy proved old; nothing is filled. */
 enum err head_reload(struct task *t, struct app *app, struct head *h) MUST_CHECK;
+
+/*
+ * For a writer whose conversation proved to be gone (ERR_NOT_FOUND): loads anew. ERR_OK when the session has gone on in another one, where the writer
+ * may try again; ERR_NOT_FOUND when it has not, or when h was not in the active one.
+ */
+enum err head_follow(struct task *t, struct app *app, struct head *h) MUST_CHECK;
 
 /*
  * Tells the cache of messages just committed behind h->last_seq, before they are acknowledged: updates the entry in place when h is the very

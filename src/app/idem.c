@@ -49,8 +49,8 @@ static void hash_request(struct call *c, struct bytes key)
 		reach = bytes_of(arena_printf(c->task->arena, "public %.*s", (int)c->remote_addr.n, c->remote_addr.p));
 	struct bytes parts[] = { { (const char *)c->who.site.b, sizeof c->who.site.b }, reach, key };
 	secret_hash(parts, COUNT(parts), c->idem.hash);
-	struct bytes request[] = { c->rq->method_text, c->rq->path, c->rq->body };
-	secret_hash(request, COUNT(request), c->idem.body_hash);
+	struct bytes request[] = { c->rq->method_text, c->rq->path, c->rq->body, c->rq->query };
+	secret_hash(request, COUNT(request) - (c->rq->query.n == 0), c->idem.body_hash);
 }
 
 enum err idem_begin(struct call *c, struct idem_record *record_r)

@@ -23,8 +23,8 @@ enum { LOCK, INSERT, PURGE_FROM, PURGE };
 static const struct db_stmt stmts[] = {
 	[LOCK] = { LOCK_SQL " FOR UPDATE", LOCK_SQL, NULL },
 	[INSERT] = { "INSERT INTO messages (" INSERT_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
-	[PURGE_FROM] = { "SELECT MIN(m.seq) FROM messages m WHERE m.conversation = ? AND m.site = ?", NULL, NULL },
-	[PURGE] = { "DELETE FROM messages WHERE conversation = ? AND site = ? AND seq < ?", NULL, NULL },
+	[PURGE_FROM] = { "SELECT MIN(m.seq) FROM messages m WHERE m.conversation = ? AND m.site = ? AND m.seq > ?", NULL, NULL },
+	[PURGE] = { "DELETE FROM messages WHERE conversation = ? AND site = ? AND seq > ? AND seq < ?", NULL, NULL },
 };
 
 /* A message's id carries its seq in its random part, so that the id alone leads to the row's key. */
@@ -36,6 +36,11 @@ static struct ident message_ident(int64_t seq)
 	id.b[10] = (unsigned char)(seq >> 8);
 	id.b[11] = (unsigned char)seq;
 	return id;
+}
+
+static int64_t seq_of_ident(const struct ident *id)
+{
+	return (int64_t)(id->b[8] & 0x3f) << 24 | (int64_t)id->b[9] << 16 | (int64_t)id->b[10] << 8 | id->b[11];
 }
 
 /* The columns of a message behind its key, packed; optional ones NULL. */
@@ -173,7 +178,7 @@ static enum err append_any(struct task *t, struct append *a)
 {
 	enum err e = ERR_RETRY;
 	int64_t until = stamp_mono_ms() + a->app->conf->database_timeout; /* each try below may take as long */
-	if (a->n == 1 && !a->idem->is_active) {
+	if (a->n == 1 && !a->idem->is_active && !a->h->is_elsewhere) {
 		for (int i = 0; i < TRIES_OPTIMISTIC && e == ERR_RETRY; i++) {
 			if (i > 0 || a->h->status != SESSION_ACTIVE) {
 				e = head_reload(t, a->app, a->h);
@@ -185,8 +190,13 @@ static enum err append_any(struct task *t, struct append *a)
 			e = append_one(t, a);
 		}
 	}
-	for (int i = 0; i < TRIES_LOCKED && (e == ERR_RETRY || (e == ERR_BUSY && stamp_mono_ms() < until)); i++)
+	for (int i = 0; i < TRIES_LOCKED && (e == ERR_RETRY || (e == ERR_BUSY && stamp_mono_ms() < until)); i++) {
 		e = store_transact(t, a->app, append_locked, a);
+		if (e == ERR_NOT_FOUND) { /* the history was cleared meanwhile, or the session deleted */
+			e = head_follow(t, a->app, a->h);
+			e = e ? e : ERR_RETRY;
+		}
+	}
 	return e;
 }
 
@@ -268,6 +278,21 @@ enum err message_list(struct task *t, struct app *app, const struct head *h, con
 	return ERR_OK;
 }
 
+enum err message_find(struct task *t, struct app *app, const struct head *h, struct bytes ref, struct message_row *row_r)
+{
+	struct rows_line line = head_line(h);
+	struct message_row *rows = NULL;
+	struct ident id;
+	size_t n = 0;
+	int64_t seq = ident_parse(PREFIX_MESSAGE, ref, &id) ? seq_of_ident(&id) : 0;
+	enum err e = seq > 0 ? rows_read(t, app, NULL, &line, seq, seq, 1, false, &rows, &n) : ERR_OK;
+	if (!e && (n == 0 || !ident_equal(&rows[0].id, &id)))
+		return task_fail(t, ERR_NOT_FOUND, "there is no such message in this conversation");
+	if (!e)
+		*row_r = rows[0];
+	return e;
+}
+
 enum err message_newest_rows(struct task *t, struct app *app, const struct head *h, int64_t limit, struct message_row **rows_r, size_t *n_r)
 {
 	struct rows_line line = head_line(h);
@@ -280,14 +305,15 @@ enum err message_newest_rows(struct task *t, struct app *app, const struct head 
 	return e;
 }
 
-enum err message_purge(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, int64_t batch, int64_t *n_r)
+enum err message_purge(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, int64_t keep, int64_t batch,
+		       int64_t *n_r)
 {
 	struct db_rows *r;
 	*n_r = 0;
-	enum err e = store_query(t, app, &stmts[PURGE_FROM], DB_ARGS(db_ident(conversation), db_ident(site)), &r);
+	enum err e = store_query(t, app, &stmts[PURGE_FROM], DB_ARGS(db_ident(conversation), db_ident(site), db_int(keep)), &r);
 	if (e || r->n_rows == 0 || db_cell(r, 0, 0)->type == DB_NULL)
 		return e;
-	return store_run(t, app, &stmts[PURGE], DB_ARGS(db_ident(conversation), db_ident(site), db_int(db_cell_int(r, 0, 0) + batch)), n_r);
+	return store_run(t, app, &stmts[PURGE], DB_ARGS(db_ident(conversation), db_ident(site), db_int(keep), db_int(db_cell_int(r, 0, 0) + batch)), n_r);
 }
 
 const struct feature message_feature = { .name = "message", .stmts = stmts, .n_stmts = COUNT(stmts) };

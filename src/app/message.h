@@ -51,11 +51,18 @@ enum err message_insert(struct task *t, struct db_conn *c, const struct ident *s
 /* One page of h's conversation, from the cached tail when it holds it. */
 enum err message_list(struct task *t, struct app *app, const struct head *h, const struct message_page *page, struct message_list *list_r) MUST_CHECK;
 
+/*
+ * The message of h's conversation that an id names. A caller with a session token must still ask what it may do with it. ERR_NOT_FOUND, also for
+ * one that the conversation does not see.
+ */
+enum err message_find(struct task *t, struct app *app, const struct head *h, struct bytes ref, struct message_row *row_r) MUST_CHECK;
+
 /* The newest `limit` messages, oldest first, unpacked: what a prompt is made of. */
 enum err message_newest_rows(struct task *t, struct app *app, const struct head *h, int64_t limit, struct message_row **rows_r, size_t *n_r) MUST_CHECK;
 
-/* Removes up to `batch` messages of a conversation whose session is gone; *n_r is 0 when none is left. */
-enum err message_purge(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, int64_t batch, int64_t *n_r) MUST_CHECK;
+/* Removes up to `batch` messages behind `keep` of a conversation that was detached; *n_r is 0 when none is left. */
+enum err message_purge(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, int64_t keep, int64_t batch,
+		       int64_t *n_r) MUST_CHECK;
 
 /* Renders rows one by one. */
 struct bytes *message_render_all(struct arena *a, const struct message_row *rows, size_t n);

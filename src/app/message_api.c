@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "app/conversation.h"
 #include "app/dispatch.h"
 #include "app/message.h"
 #include "app/message_in.h"
@@ -22,13 +23,24 @@ static const struct field append_fields[] = {
 };
 static const struct field_table append_table = { append_fields, sizeof(struct append_in) };
 
+struct place_query {
+	struct bytes conversation;
+};
+#define PLACE_FIELD(target)                                                                                                               \
+	{ .name = "conversation", .type = FIELD_STRING, .min = 1, .max = 64, .offset = offsetof(target, conversation),                   \
+	  .help = "Another conversation of the session than the active one" }
+static const struct field place_fields[] = { PLACE_FIELD(struct place_query), { .name = NULL } };
+static const struct field_table place_table = { place_fields, sizeof(struct place_query) };
+
 struct list_in {
+	struct bytes conversation;
 	int64_t limit, after, before, min_seq;
 	struct bytes order;
 	bool has_limit;
 };
 
 static const struct field list_fields[] = {
+	PLACE_FIELD(struct list_in),
 	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 100, .offset = offsetof(struct list_in, limit),
 	  .given_offset = offsetof(struct list_in, has_limit), .help = "How many, 20 unless said" },
 	{ .name = "after", .type = FIELD_INT, .min = 0, .max = INT64_MAX, .offset = offsetof(struct list_in, after), .help = "Only what has a greater seq" },
@@ -66,10 +78,13 @@ static enum err read_batch(struct call *c, const struct append_in *in, struct me
 static enum err api_message_create(struct call *c)
 {
 	const struct append_in *in = c->body;
+	const struct place_query *place = c->query;
 	size_t n = in->has_messages ? in->messages.n : 1;
 	struct message_new *items = arena_array(c->task->arena, n, sizeof *items);
 	struct bytes *json = arena_array(c->task->arena, n, sizeof *json);
 	enum err e = in->has_messages ? read_batch(c, in, items) : read_one(c, in, items);
+	if (!e)
+		e = conversation_enter(c->task, c->app, c->head, place->conversation);
 	if (!e)
 		e = message_append(c->task, c->app, c->head, items, n, in->has_messages, &c->idem, json);
 	if (e)
@@ -85,7 +100,9 @@ static enum err api_message_list(struct call *c)
 	struct message_list list;
 	struct message_page page = { .after = in->after, .before = in->before, .limit = in->has_limit ? in->limit : 20 };
 	page.is_descending = in->order.n == 4;
-	enum err e = head_catch_up(c->task, c->app, c->head, in->min_seq);
+	enum err e = conversation_enter(c->task, c->app, c->head, in->conversation);
+	if (!e)
+		e = head_catch_up(c->task, c->app, c->head, in->min_seq);
 	if (!e)
 		e = message_list(c->task, c->app, c->head, &page, &list);
 	if (e)
@@ -104,7 +121,7 @@ static enum err api_message_list(struct call *c)
 }
 
 static const struct api_route routes[] = {
-	{ HTTP_POST, "/v1/sessions/{s}/messages", SCOPE_SESSION, api_message_create, &append_table, NULL, 0,
+	{ HTTP_POST, "/v1/sessions/{s}/messages", SCOPE_SESSION, api_message_create, &append_table, &place_table, 0,
 	  "Append one message, or several as one atomic batch", 201, "MessageOrList" },
 	{ HTTP_GET, "/v1/sessions/{s}/messages", SCOPE_SESSION, api_message_list, NULL, &list_table, 0, "List messages in either direction", 200, "MessageList" },
 };

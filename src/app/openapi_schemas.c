@@ -46,7 +46,7 @@ static const char message[] = CLOSED("A message; seq is its place in the convers
 	"'content':{'description':'null: it was deleted, or cannot be read','oneOf':[" TEXT ",{'type':'array','items':" REF(ContentPart) "},{'type':'null'}]},"
 	"'corrupt':{'const':true,'description':'The stored message cannot be read'},'metadata':{'type':'object'},'name':" TEXT ","
 	"'tool_calls':{'type':'array'},'tool_call_id':" TEXT ",'audio_url':" TEXT ",'model':" TEXT ",'client_id':" TEXT ",'tokens_used':" COUNT_OF ","
-	"'latency_ms':" COUNT_OF ",'turn_id':" IDENT("trn") ",'created_at':" TIME);
+	"'latency_ms':" COUNT_OF ",'turn_id':" IDENT("trn") ",'version_of':" IDENT("msg") ",'deleted_at':" TIME ",'redacted_at':" TIME ",'created_at':" TIME);
 #define USER_MESSAGE                                                                                                                 \
 	"{'id':'msg_01jcx3f2m8w5y8a1c4e7g0j3np','seq':1,'conversation_id':'" CONVERSATION_ID "','role':'user','content':'Do you bake rye bread?'," \
 	"'turn_id':'" TURN_ID "','created_at':'2026-01-02T03:04:05.000Z'}"
@@ -88,6 +88,20 @@ static const char token[] = CLOSED("A fresh token for a session", "'token','toke
 	"'expires_at':null"
 #define TOKEN_EXAMPLE_MEMBERS "'token':'" EXAMPLE_TOKEN "','token_expires_at':'2026-01-03T03:04:05.000Z'"
 #define SESSION_EXAMPLE "{" SESSION_EXAMPLE_MEMBERS "}"
+
+/* --- conversations --- */
+
+static const char conversation[] = CLOSED("A line of messages in a session",
+	"'id','title','active','parent_id','base_seq','message_count','created_at','last_activity_at'",
+	"'id':" IDENT("cnv") ",'title':" TEXT ",'active':{'type':'boolean','description':'Whether the session goes on in it'},"
+	"'parent_id':{'type':['string','null'],'description':'Whose messages it begins with, where that is one of this session'},"
+	"'base_seq':{'type':'integer','minimum':0,'description':'The last message that it shares with where it came from; 0: none'},"
+	"'message_count':" COUNT_OF ",'created_at':" TIME ",'last_activity_at':" TIME);
+#define CONVERSATION_EXAMPLE                                                                                                       \
+	"{'id':'" CONVERSATION_ID "','title':'','active':true,'parent_id':null,'base_seq':0,'message_count':2,"                   \
+	"'created_at':'2026-01-02T03:04:00.000Z','last_activity_at':'2026-01-02T03:04:05.002Z'}"
+static const char message_versions[] = CLOSED("A message and the other versions of it, by time", "'data'",
+	"'data':{'type':'array','minItems':1,'items':" REF(Message) "}");
 
 /* --- turns --- */
 
@@ -150,10 +164,13 @@ static const struct openapi_schema schemas[] = {
 	  "{'session_id':'" SESSION_ID "','turn_id':'" TURN_ID "','result':'Every morning.','success':true,'finish':'stop','message':" ANSWER_MESSAGE
 	  ",'user_message':" USER_MESSAGE ",'usage':" USAGE_EXAMPLE ",'steps':[]}" },
 	{ "ContentPart", content_part, NULL },
+	{ "Conversation", conversation, CONVERSATION_EXAMPLE },
+	{ "ConversationList", LIST_OF("A page of conversations", Conversation), LIST_EXAMPLE(CONVERSATION_EXAMPLE) },
 	{ "Health", health, "{'status':'ok'}" },
 	{ "Message", message, USER_MESSAGE },
 	{ "MessageList", LIST_OF("A page of messages", Message), LIST_EXAMPLE(USER_MESSAGE "," ANSWER_MESSAGE) },
 	{ "MessageOrList", message_or_list, USER_MESSAGE },
+	{ "MessageVersions", message_versions, "{'data':[" USER_MESSAGE "]}" },
 	{ "OpenApi", document, "{'openapi':'3.1.0','info':{'title':'parley','version':'1'},'paths':{},'components':{}}" },
 	{ "PresetList", preset_list,
 	  "{'data':[{'name':'educational','help':'Teaching that adapts','config':{'temperature':0.5,'memory_policy':'hybrid','adaptation':true}}]}" },

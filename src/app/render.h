@@ -55,6 +55,7 @@ bool message_is_deleted(const struct message_row *m);
 
 /* The columns that message_from_row reads, in its order. */
 #define MESSAGE_COLUMNS "m.conversation, m.seq, m.id, m.role, m.content, m.metadata, m.extra, m.turn, m.created_at, m.tokens"
+#define MESSAGE_N_COLUMNS 10
 
 /*
  * Unpacks a row of MESSAGE_COLUMNS. A record that cannot be read is reported to the log and counted, and comes with empty

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * session: owns the tables sessions, session_tags, conversations and deletions. Invariants: a session's id is fixed by its site and own id, or random; its version
- * grows with each change of its row; session_tags says what the column tags says; a conversation outlives its session until what is below it is removed.
+ * session: owns the tables sessions and session_tags. Invariants: a session's id is fixed by its site and own id, or random; its version grows with
+ * each change of its row; session_tags says what the column tags says.
  */
 #include "app/session.h"
 
@@ -15,22 +15,17 @@
 #include "base/stamp.h"
 
 #define LOCK_SQL "SELECT title, tags, metadata, state, config, context, version, created_at FROM sessions WHERE site = ? AND id = ?"
-#define CONVERSATIONS_SQL "SELECT id FROM conversations WHERE session = ? AND site = ?"
 
-enum { INSERT, CONVERSATION_INSERT, LOCK, UPDATE, END, DELETE, CONVERSATIONS, NOTE_DELETION, TAG, UNTAG };
+enum { INSERT, LOCK, UPDATE, END, DELETE, TAG, UNTAG };
 static const struct db_stmt stmts[] = {
 	[INSERT] = { "INSERT INTO sessions (id, site, own_id, name, agent, agent_name, user_id, client_type, context, title, status, tags,"
 		     " metadata, state, config, conversation, website_domain, ip_address, version, created_at, updated_at, active_at,"
-		     " ended_at, idle_ttl, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, 0, ?, ?)", NULL, NULL },
-	[CONVERSATION_INSERT] = { "INSERT INTO conversations (id, site, session, parent, base_seq, title, created_at) VALUES (?, ?, ?, NULL, 0, '', ?)",
-				  NULL, NULL },
+		     " ended_at, idle_ttl, expires_at, flags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, 0, ?, ?, ?)", NULL, NULL },
 	[LOCK] = { LOCK_SQL " FOR UPDATE", LOCK_SQL, NULL },
 	[UPDATE] = { "UPDATE sessions SET title = ?, tags = ?, metadata = ?, state = ?, config = ?, context = ?, version = version + 1,"
 		     " updated_at = ?, active_at = ? WHERE site = ? AND id = ?", NULL, NULL },
 	[END] = { "UPDATE sessions SET status = 2, ended_at = ?, updated_at = ?, expires_at = ?, version = version + 1 WHERE site = ? AND id = ? AND status = 1", NULL, NULL },
 	[DELETE] = { "DELETE FROM sessions WHERE site = ? AND id = ?", NULL, NULL },
-	[CONVERSATIONS] = { CONVERSATIONS_SQL " FOR UPDATE", CONVERSATIONS_SQL, NULL },
-	[NOTE_DELETION] = { "INSERT INTO deletions (conversation, site, created_at) VALUES (?, ?, ?)", NULL, NULL },
 	[TAG] = { "INSERT INTO session_tags (site, tag, created_at, session) VALUES (?, ?, ?, ?)", NULL, NULL },
 	[UNTAG] = { "DELETE FROM session_tags WHERE site = ? AND session = ?", NULL, NULL },
 };
@@ -112,14 +107,17 @@ enum err session_tags_store(struct task *t, struct db_conn *c, const struct iden
 enum err session_insert(struct task *t, struct db_conn *c, const struct ident *site, const struct agent *agent, const struct session_new *in,
 			struct ident *id_r)
 {
-	struct ident conversation = ident_new();
+	struct ident conversation;
 	int64_t now = stamp_now();
 	struct bytes empty = BYTES("{}");
 	struct bytes user = in->user.p ? in->user : anonymous_user(t->arena);
 	struct bytes client_type = bytes_or(in->client_type, BYTES("api")), context = bytes_or(in->context, BYTES("default"));
 	struct bytes state = codec_pack(t->arena, bytes_or(in->state, empty)), config = codec_pack(t->arena, bytes_or(in->config, empty));
 	*id_r = in->own_id.p ? head_own_ident(site, in->own_id) : ident_new();
-	enum err e = db_run(t, c, &stmts[INSERT],
+	enum err e = conversation_insert(t, c, site, id_r, in->from, in->at, (struct bytes){ NULL, 0 }, &conversation);
+	if (e)
+		return e;
+	e = db_run(t, c, &stmts[INSERT],
 			    DB_ARGS(db_ident(id_r), db_ident(site), db_text(in->own_id),
 				    db_text(make_name(t->arena, client_type, user, context, now)), db_ident(&agent->id), db_text(agent->name),
 				    db_text(user), db_text(client_type), db_text(context), db_text(bytes_or(in->title, BYTES(""))),
@@ -127,10 +125,7 @@ enum err session_insert(struct task *t, struct db_conn *c, const struct ident *s
 				    db_blob(state.p, state.n), db_blob(config.p, config.n), db_ident(&conversation),
 				    db_text(bytes_or(in->website_domain, BYTES(""))), db_text(bytes_or(in->ip_address, BYTES(""))), db_int(now),
 				    db_int(now), db_int(now), db_int(in->idle_ttl),
-				    db_int(in->idle_ttl > 0 ? now + in->idle_ttl : 0)), NULL);
-	if (e)
-		return e;
-	e = db_run(t, c, &stmts[CONVERSATION_INSERT], DB_ARGS(db_ident(&conversation), db_ident(site), db_ident(id_r), db_int(now)), NULL);
+				    db_int(in->idle_ttl > 0 ? now + in->idle_ttl : 0), db_int(in->flags)), NULL);
 	return e || !in->tags.p ? e : session_tags_store(t, c, site, id_r, now, in->tags);
 }
 
@@ -144,13 +139,22 @@ static size_t count_members(struct bytes object)
 	return n;
 }
 
-/* A stored document merged with a patch, within its limit. */
-static enum err merge(struct task *t, const char *field, struct bytes stored, struct bytes patch, struct bytes *out_r)
+enum err session_check_documents(struct task *t, struct bytes metadata, struct bytes state, struct bytes config)
 {
-	*out_r = patch.p ? jsonx_merge(t->arena, stored, patch) : stored;
-	if (out_r->n > SESSION_DOCUMENT_MAX)
-		return task_fail_field(t, field, "range", "must be at most %d bytes", SESSION_DOCUMENT_MAX);
-	return ERR_OK;
+	enum err e = ERR_OK;
+	if (count_members(metadata) > SESSION_METADATA_PAIRS)
+		e = task_fail_field(t, "metadata", "range", "may hold at most %d pairs", SESSION_METADATA_PAIRS);
+	if (state.n > SESSION_DOCUMENT_MAX)
+		e = task_fail_field(t, "state", "range", "must be at most %d bytes", SESSION_DOCUMENT_MAX);
+	if (config.n > SESSION_DOCUMENT_MAX)
+		return task_fail_field(t, "config", "range", "must be at most %d bytes", SESSION_DOCUMENT_MAX);
+	enum err checked = policy_check_config(t, "config", config);
+	return checked ? checked : e;
+}
+
+static struct bytes merged(struct arena *a, struct bytes stored, struct bytes patch)
+{
+	return patch.p ? jsonx_merge(a, stored, patch) : stored;
 }
 
 struct update {
@@ -173,15 +177,10 @@ static enum err update_in(struct task *t, struct db_conn *c, void *arg)
 		return task_fail(t, ERR_PRECONDITION, "the session has changed since it was read");
 	if (!codec_unpack(t->arena, db_cell_bytes(r, 0, 3), &state) || !codec_unpack(t->arena, db_cell_bytes(r, 0, 4), &config))
 		return task_fail(t, ERR_CORRUPT, "this session's record cannot be read");
-	e = merge(t, "metadata", db_cell_bytes(r, 0, 2), in->metadata, &metadata);
-	if (!e && count_members(metadata) > SESSION_METADATA_PAIRS)
-		e = task_fail_field(t, "metadata", "range", "may hold at most %d pairs", SESSION_METADATA_PAIRS);
-	if (!e)
-		e = merge(t, "state", state, in->state, &state);
-	if (!e)
-		e = merge(t, "config", config, in->config, &config);
-	if (!e && in->config.p)
-		e = policy_check_config(t, "config", config);
+	metadata = merged(t->arena, db_cell_bytes(r, 0, 2), in->metadata);
+	state = merged(t->arena, state, in->state);
+	config = merged(t->arena, config, in->config);
+	e = session_check_documents(t, metadata, state, config);
 	if (e)
 		return e;
 	int64_t now = stamp_now();
@@ -214,7 +213,6 @@ enum err session_end(struct task *t, struct db_conn *c, const struct ident *site
 static enum err delete_in(struct task *t, struct db_conn *c, void *arg)
 {
 	const struct head *h = arg;
-	struct db_rows *r;
 	int64_t n;
 	enum err e = db_run(t, c, &stmts[DELETE], DB_ARGS(db_ident(&h->site), db_ident(&h->session)), &n);
 	if (e)
@@ -224,16 +222,7 @@ static enum err delete_in(struct task *t, struct db_conn *c, void *arg)
 	e = db_run(t, c, &stmts[UNTAG], DB_ARGS(db_ident(&h->site), db_ident(&h->session)), NULL);
 	if (e)
 		return e;
-	e = db_query(t, c, &stmts[CONVERSATIONS], DB_ARGS(db_ident(&h->session), db_ident(&h->site)), &r);
-	for (size_t i = 0; !e && i < r->n_rows; i++) {
-		struct ident id;
-		db_cell_ident(r, i, 0, &id);
-		e = db_run(t, c, &stmts[NOTE_DELETION], DB_ARGS(db_ident(&id), db_ident(&h->site), db_int(stamp_now())), NULL);
-		if (e == ERR_DUPLICATE) { /* of an earlier session with this own id, still being purged */
-			task_clear_fault(t);
-			e = ERR_OK;
-		}
-	}
+	e = conversation_detach_all(t, c, &h->site, &h->session);
 	return e ? e : idem_forget(t, c, &h->site, &h->session);
 }
 

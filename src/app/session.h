@@ -4,7 +4,7 @@
 #define PARLEY_APP_SESSION_H
 
 #include "app/agent.h"
-#include "app/head.h"
+#include "app/conversation.h"
 
 #define SESSION_METADATA_PAIRS 16
 #define SESSION_DOCUMENT_MAX 262144 /* bytes of state or config */
@@ -15,6 +15,9 @@ struct session_new {
 	struct bytes user, client_type, context, title;
 	struct bytes tags, metadata, state, config; /* raw JSON */
 	struct bytes website_domain, ip_address;
+	const struct conversation *from; /* a clone's: its first conversation sees this one up to `at`; NULL: an empty one */
+	int64_t at;
+	int flags;                       /* enum session_flag */
 	int64_t idle_ttl; /* ms without activity after which it ends; 0: never. A site's own: site_find_ttl of TTL_SESSION */
 };
 
@@ -36,6 +39,9 @@ enum err session_insert(struct task *t, struct db_conn *c, const struct ident *s
  */
 enum err session_tags_store(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, int64_t created_at,
 			    struct bytes tags) MUST_CHECK;
+
+/* Whether a session may hold these documents: bytes of each, pairs of the metadata, known keys of the config. ERR_INVALID names the field. */
+enum err session_check_documents(struct task *t, struct bytes metadata, struct bytes state, struct bytes config) MUST_CHECK;
 
 /* Changes what is given, in one transaction; h is read anew. ERR_PRECONDITION, ERR_INVALID (limits), ERR_NOT_FOUND. */
 enum err session_update(struct task *t, struct app *app, struct head *h, const struct session_change *in) MUST_CHECK;

@@ -107,8 +107,7 @@ void session_api_write(const struct call *c, struct buf *b, const struct head *h
 	buf_add_char(b, '}');
 }
 
-/* The answer carries the version as its ETag, and a token of the session where the route gives one. */
-static void reply_session(struct call *c, const struct head *h, int status)
+void session_api_reply(struct call *c, const struct head *h, int status)
 {
 	dispatch_add_etag(c, h->version);
 	c->has_token = c->route->flags & ROUTE_GIVES_TOKEN;
@@ -140,13 +139,12 @@ static enum err create_in_transaction(struct task *t, struct db_conn *conn, void
 	return idem_store(t, conn, &c->idem, c->app, &c->who.site, &id, 201, buf_bytes(&c->rs->body));
 }
 
-/* The own id is taken: an error, or what there is. */
-static enum err reply_existing(struct call *c, const struct create_in *in)
+enum err session_api_reply_existing(struct call *c, struct bytes own_id, struct bytes if_exists)
 {
-	struct ident id = head_own_ident(&c->who.site, in->id);
+	struct ident id = head_own_ident(&c->who.site, own_id);
 	struct head h;
-	if (in->if_exists.n != strlen("return"))
-		return task_fail(c->task, ERR_SESSION_EXISTS, "a session with the id %.*s exists", (int)in->id.n, in->id.p);
+	if (if_exists.n != strlen("return"))
+		return task_fail(c->task, ERR_SESSION_EXISTS, "a session with the id %.*s exists", (int)own_id.n, own_id.p);
 	enum err e = head_load(c->task, c->app, &c->who.site, &id, &h);
 	if (e)
 		return e;
@@ -154,7 +152,7 @@ static enum err reply_existing(struct call *c, const struct create_in *in)
 	buf_clear(&c->rs->body);
 	session_api_write(c, &c->rs->body, &h);
 	head_settle(c->task, c->app, &h);
-	reply_session(c, &h, 200);
+	session_api_reply(c, &h, 200);
 	return ERR_OK;
 }
 
@@ -216,13 +214,13 @@ static enum err api_session_create(struct call *c)
 	struct create cr = { .c = c, .agent = &agent, .in = &in->session };
 	e = store_transact(c->task, c->app, create_in_transaction, &cr);
 	if (e == ERR_DUPLICATE && in->id.p)
-		return reply_existing(c, in);
+		return session_api_reply_existing(c, in->id, in->if_exists);
 	if (e)
 		return e;
 	if (in->id.p) /* somebody may hold a lease on the absent one */
 		head_changed(c->task, c->app, &cr.h.site, &cr.h.session);
 	metric_add(METRIC_sessions_created_total, 1);
-	reply_session(c, &cr.h, 201);
+	session_api_reply(c, &cr.h, 201);
 	return ERR_OK;
 }
 
@@ -249,7 +247,7 @@ static enum err api_session_get(struct call *c)
 		buf_add_char(b, ']');
 	}
 	buf_add_char(b, '}');
-	reply_session(c, c->head, 200);
+	session_api_reply(c, c->head, 200);
 	return ERR_OK;
 }
 
@@ -278,7 +276,7 @@ static enum err api_session_update(struct call *c)
 	if (e)
 		return e;
 	session_api_write(c, &c->rs->body, c->head);
-	reply_session(c, c->head, 200);
+	session_api_reply(c, c->head, 200);
 	return ERR_OK;
 }
 
@@ -301,20 +299,17 @@ static enum err api_session_end(struct call *c)
 	if (!e || e == ERR_COMMIT_UNKNOWN)
 		head_changed(c->task, c->app, &c->who.site, &c->audit_session);
 	if (!e)
-		reply_session(c, c->head, 200);
+		session_api_reply(c, c->head, 200);
 	return e;
 }
 
 static enum err api_session_delete(struct call *c)
 {
 	struct head *h = c->head;
-	enum err e = session_delete(c->task, c->app, h);
+	enum err e = purge_session(c->task, c->app, h);
 	if (e)
 		return e;
 	h->found = CACHE_SKIP;
-	/* Everything below is out of reach already; should this fail, the janitor goes on with it. */
-	if (purge_session(c->task, c->app, &h->site, &h->conversation) != ERR_OK)
-		task_clear_fault(c->task);
 	dispatch_reply(c, 204);
 	return ERR_OK;
 }

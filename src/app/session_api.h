@@ -14,6 +14,12 @@ void session_api_add_origin(struct call *c, struct session_new *in);
 /* Adds the session object as the call's principal may see it. */
 void session_api_write(const struct call *c, struct buf *b, const struct head *h);
 
+/* Sends the answer with the version as its ETag, and with a token of the session where the route gives one. */
+void session_api_reply(struct call *c, const struct head *h, int status);
+
+/* The answer when the own id is taken: ERR_SESSION_EXISTS, or with if_exists "return" what there is. */
+enum err session_api_reply_existing(struct call *c, struct bytes own_id, struct bytes if_exists) MUST_CHECK;
+
 extern const struct feature session_api_feature;
 
 #endif

@@ -137,6 +137,23 @@ static enum err check_active(struct task *t, const struct head *h)
 	return h->status == SESSION_ACTIVE ? ERR_OK : task_fail(t, ERR_SESSION_ENDED, "the session has ended; no message can be added");
 }
 
+/* Another answer to a message that is there: a branch behind it becomes the active conversation. */
+static enum err branch_off(struct task *t, struct db_conn *c, struct begin *b)
+{
+	struct turn_start *in = b->in;
+	struct conversation_session s;
+	struct head *h = in->head;
+	struct ident id;
+	enum err e = conversation_lock_session(t, c, &h->site, &h->session, &s);
+	if (!e && s.status != SESSION_ACTIVE)
+		e = task_fail(t, ERR_SESSION_ENDED, "the session has ended; no message can be added");
+	if (!e)
+		e = conversation_insert(t, c, &h->site, &h->session, in->from, in->at, in->from->title, &id);
+	if (!e)
+		e = conversation_activate(t, c, &h->site, &h->session, &id);
+	return e ? e : head_read(t, b->app, c, &b->turn->site, &b->turn->session, h);
+}
+
 /* The user's message: the one a failed turn left when its key is tried again, or a new one. */
 static enum err store_user(struct task *t, struct db_conn *c, struct begin *b)
 {
@@ -150,6 +167,13 @@ static enum err store_user(struct task *t, struct db_conn *c, struct begin *b)
 			return e;
 		b->is_kept = !e && old.user_seq > 0 && ident_equal(&old.conversation, &in->head->conversation);
 		task_clear_fault(t);
+	}
+	if (in->must_keep && !b->is_kept)
+		return task_fail(t, ERR_CONFLICT, "the session has gone on in another conversation; use a new Idempotency-Key");
+	if (in->from && !b->is_kept) {
+		b->is_kept = true;
+		b->user.seq = in->at;
+		return ERR_OK;
 	}
 	if (b->is_kept) {
 		b->user.seq = old.user_seq;
@@ -175,6 +199,10 @@ static enum err begin_in(struct task *t, struct db_conn *c, void *arg)
 	}
 	u->site = in->head->site;
 	u->session = in->head->session;
+	if (in->from && ident_is_zero(&in->retried))
+		e = branch_off(t, c, b);
+	if (e)
+		return e;
 	u->conversation = in->head->conversation;
 	e = take_lease(t, c, u, stamp_now() + b->app->conf->turn_lease);
 	if (!e)
@@ -197,6 +225,10 @@ enum err turn_begin(struct task *t, struct app *app, struct turn_start *in, stru
 	turn_r->has_key = in->idem->is_active;
 	memcpy(turn_r->key_hash, in->idem->hash, sizeof turn_r->key_hash);
 	enum err e = store_transact(t, app, begin_in, &b);
+	if (e == ERR_NOT_FOUND && !in->new_session && !in->from) { /* the history was cleared meanwhile, or the session deleted */
+		e = head_follow(t, app, in->head);
+		e = e ? e : store_transact(t, app, begin_in, &b);
+	}
 	if (e) {
 		if (e == ERR_COMMIT_UNKNOWN && !in->new_session)
 			head_changed(t, app, &in->head->site, &in->head->session);

@@ -33,6 +33,9 @@ struct turn_start {
 	const struct agent *agent;
 	struct message_new message;
 	const struct idem *idem;
+	const struct conversation *from; /* answer anew: on a branch of this conversation that leaves it after `at`, a message that is there; NULL: `message` is new */
+	int64_t at;
+	bool must_keep;       /* a retried one that must go on with its own message: there is no other */
 	struct ident retried; /* the failed turn that held this key; zero: none */
 	struct bytes user_json; /* out: the user's message as clients see it */
 };

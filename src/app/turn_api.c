@@ -17,7 +17,7 @@
 #define EVENT_ID_SIZE (IDENT_SIZE + 24)
 
 struct turn_in {
-	struct bytes message, metadata, client_id;
+	struct bytes message, metadata, client_id, regenerate;
 	bool is_stream;
 };
 
@@ -27,19 +27,24 @@ struct chat_in {
 	struct session_new session;
 };
 
-#define TURN_FIELDS(base)                                                                                                          \
-	{ .name = "message", .type = FIELD_TEXT_OR_ARRAY, .flags = FIELD_REQUIRED, .offset = (base) + offsetof(struct turn_in, message), \
+#define TURN_FIELDS(base, required)                                                                                                \
+	{ .name = "message", .type = FIELD_TEXT_OR_ARRAY, .flags = (required), .offset = (base) + offsetof(struct turn_in, message), \
 	  .help = "What the user says: a string, or an array of parts" },                                                         \
 	{ .name = "stream", .type = FIELD_BOOL, .offset = (base) + offsetof(struct turn_in, is_stream), .help = "Answer with server-sent events" }, \
 	{ .name = "metadata", .type = FIELD_OBJECT, .max = 16384, .offset = (base) + offsetof(struct turn_in, metadata), .help = "Kept with the user's message" }, \
 	{ .name = "client_id", .type = FIELD_STRING, .min = 1, .max = 128, .offset = (base) + offsetof(struct turn_in, client_id), .help = "The client's own id of the message" }
 
-static const struct field turn_fields[] = { TURN_FIELDS(0), { .name = NULL } };
+static const struct field turn_fields[] = {
+	TURN_FIELDS(0, 0),
+	{ .name = "regenerate", .type = FIELD_STRING, .min = 1, .max = 64, .offset = offsetof(struct turn_in, regenerate),
+	  .help = "Instead of a message: the id of an answer to make anew, or of a message to answer anew; both answers are kept" },
+	{ .name = NULL },
+};
 static const struct field_table turn_table = { turn_fields, sizeof(struct turn_in) };
 
 #define SESSION(name) offsetof(struct chat_in, session) + offsetof(struct session_new, name)
 static const struct field chat_fields[] = {
-	TURN_FIELDS(offsetof(struct chat_in, turn)),
+	TURN_FIELDS(offsetof(struct chat_in, turn), FIELD_REQUIRED),
 	{ .name = "session_id", .type = FIELD_STRING, .min = 1, .max = 255, .offset = offsetof(struct chat_in, session_id), .help = "Go on in this session; with a secret key an own id that is not there yet starts one" },
 	{ .name = "user", .type = FIELD_STRING, .min = 1, .max = 128, .offset = SESSION(user), .help = "Who talks, for a new session (secret key only)" },
 	{ .name = "client_type", .type = FIELD_STRING, .flags = FIELD_IDENT, .min = 1, .max = 32, .offset = SESSION(client_type), .help = "Kind of client, for a new session" },
@@ -164,6 +169,8 @@ static void reply_done(struct serve *s, struct bytes answer)
 /* Makes the user's message of the request. */
 static enum err read_message(struct call *c, const struct turn_in *in, struct message_new *m_r)
 {
+	if (!in->message.p)
+		return task_fail_field(c->task, "message", "required", "message is missing");
 	*m_r = (struct message_new){ .role = ROLE_USER, .content = in->message, .metadata = in->metadata };
 	if (in->message.n == 2)
 		return task_fail_field(c->task, "message", "range", "must not be empty");
@@ -270,13 +277,40 @@ static enum err look_up_key(struct serve *s, struct head *h, bool *is_answered_r
 	return replay(s, &rec, h);
 }
 
+/* What is to be answered anew: the message of the user in front of an answer, or behind which one is wanted. */
+static enum err find_regenerated(struct serve *s, struct conversation *from)
+{
+	struct call *c = s->c;
+	struct message_row m;
+	if (s->in->message.p || s->in->metadata.p || s->in->client_id.p)
+		return task_fail_field(c->task, "regenerate", "conflict", "give either a message or regenerate, not both");
+	enum err e = message_find(c->task, c->app, c->head, s->in->regenerate, &m);
+	if (e == ERR_NOT_FOUND)
+		return task_fail_field(c->task, "regenerate", "value", "there is no such message in the active conversation");
+	if (!e && m.role != ROLE_USER && m.role != ROLE_ASSISTANT)
+		return task_fail_field(c->task, "regenerate", "value", "must be an answer, or a message of the user");
+	if (!e)
+		e = conversation_read(c->task, c->app, NULL, c->head, &c->head->conversation, from);
+	s->start.from = from;
+	s->start.at = e ? 0 : m.role == ROLE_USER ? m.seq : m.seq - 1;
+	if (!e && s->start.at < 1)
+		return task_fail_field(c->task, "regenerate", "value", "there is nothing in front of this message to answer");
+	return e;
+}
+
 /* Serves a turn whose session and agent are settled, but for its key. */
 static enum err serve(struct serve *s, struct head *h)
 {
 	struct call *c = s->c;
-	bool is_answered;
-	enum err e = read_message(c, s->in, &s->start.message);
-	if (!e)
+	bool is_answered = false;
+	struct conversation from;
+	enum err e = ERR_OK;
+	if (s->in->regenerate.p)
+		e = look_up_key(s, h, &is_answered); /* the message may be out of sight of the conversation that the first call began */
+	s->start.must_keep = s->in->regenerate.p && !ident_is_zero(&s->start.retried);
+	if (!e && !is_answered && !s->start.must_keep)
+		e = s->in->regenerate.p ? find_regenerated(s, &from) : read_message(c, s->in, &s->start.message);
+	if (!e && !s->in->regenerate.p)
 		e = look_up_key(s, h, &is_answered);
 	if (e || is_answered)
 		return e;
@@ -393,7 +427,13 @@ static enum err api_turn_get(struct call *c)
 	if (!ident_parse(PREFIX_TURN, c->params[1], &id))
 		return task_fail(c->task, ERR_NOT_FOUND, "there is no such turn");
 	enum err e = turn_get(c->task, c->app, c->head, &id, &turn);
-	if (!e && turn.status == TURN_DONE && ident_equal(&turn.conversation, &c->head->conversation)) {
+	if (!e && turn.status == TURN_DONE && !ident_equal(&turn.conversation, &c->head->conversation)) {
+		char text[IDENT_SIZE];
+		ident_format(PREFIX_CONVERSATION, &turn.conversation, text);
+		e = conversation_enter(c->task, c->app, c->head, bytes_of(arena_strdup(c->task->arena, text)));
+		if (!e)
+			e = read_answer(c, &turn);
+	} else if (!e && turn.status == TURN_DONE) {
 		/* The head was read before the turn, from the cache or from the database: catch up with its answer. */
 		e = head_catch_up(c->task, c->app, c->head, turn.answer_seq);
 		if (!e && c->head->last_seq < turn.answer_seq)

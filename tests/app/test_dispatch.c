@@ -171,7 +171,7 @@ Test(dispatch, wrong_methods_are_told_the_right_ones)
 		const char *path, *method, *allow;
 	} cases[] = {
 		{ "/v1/sessions", "DELETE", "GET, HEAD, POST" }, { "/v1/sessions", "PATCH", "GET, HEAD, POST" }, { "/v1/sessions/x", "POST", "GET, HEAD, PATCH, DELETE" },
-		{ "/v1/sessions/x/messages", "PUT", "GET, HEAD, POST" }, { "/v1/sessions/x/end", "GET", "POST" }, { "/v1/sessions/x/turns/y", "DELETE", "GET, HEAD" },
+		{ "/v1/sessions/x/messages", "PUT", "GET, HEAD, POST, DELETE" }, { "/v1/sessions/x/end", "GET", "POST" }, { "/v1/sessions/x/turns/y", "DELETE", "GET, HEAD" },
 		{ "/v1/chat/guide/message", "GET", "POST" }, { "/healthz", "DELETE", "GET, HEAD" }, { "/v1/sessions", "BREW", "GET, HEAD, POST" },
 		{ "/v1/sessions", "get", "GET, HEAD, POST" }, { "/v1/sessions", "", "GET, HEAD, POST" },
 	};
