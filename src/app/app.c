@@ -7,6 +7,7 @@
 #include "app/agent.h"
 #include "app/agent_api.h"
 #include "app/clone.h"
+#include "app/context.h"
 #include "app/conversation.h"
 #include "app/conversation_api.h"
 #include "app/dispatch.h"
@@ -28,6 +29,7 @@
 #include "app/session_list_api.h"
 #include "app/site.h"
 #include "app/site_api.h"
+#include "app/summary.h"
 #include "app/sweep.h"
 #include "app/template.h"
 #include "app/template_api.h"
@@ -38,7 +40,7 @@
 
 /* A feature may include those above it, never one below. */
 const struct feature *const app_features[] = {
-	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &idem_feature, &group_feature, &message_feature, &conversation_feature, &message_edit_feature,
+	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &idem_feature, &group_feature, &summary_feature, &context_feature, &message_feature, &conversation_feature, &message_edit_feature,
 	&session_feature, &session_list_feature, &turn_feature, &purge_feature,
 	&sweep_feature, &site_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &message_api_feature, &conversation_api_feature,
 	&message_edit_api_feature, &clone_feature, &turn_api_feature, &health_feature, &openapi_feature,

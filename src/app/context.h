@@ -5,7 +5,7 @@
  * Rules. It starts at a turn boundary, a message of the user that parts no tool call from its result, or where the conversation (or what is behind the
  * summary) begins. Every tool call is followed by its results: a result that was stored late is moved there, one that was never stored is
  * replaced by a sentence that says so. Results without a call, deleted and corrupt messages are left out. While messages are added the start stays
- * where it is until the budget is full and then jumps by about a quarter of it, so that providers can go on using what they have cached.
+ * where it is until the budget is full and then jumps by about a fifth of it, so that providers can go on using what they have cached.
  */
 #ifndef PARLEY_APP_CONTEXT_H
 #define PARLEY_APP_CONTEXT_H

@@ -5,6 +5,7 @@
 #include "app/codec.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/stamp.h"
 
 static const char *const roles[] = { "unknown", "system", "developer", "user", "assistant", "tool" };
 static const char *const statuses[] = { "unknown", "active", "ended", "archived" };
@@ -125,4 +126,51 @@ void render_message(struct buf *b, const struct message_row *m)
 		render_ident(b, "turn_id", PREFIX_TURN, &m->turn);
 	buf_member_time(b, "created_at", m->created_at);
 	buf_add_char(b, '}');
+}
+
+/* A member that belongs to the message itself; all others are its extra. False when it is none. */
+static bool take_member(struct task *t, struct bytes name, struct bytes value, struct message_row *m)
+{
+	bool is_string = jsonx_type(value) == JSONX_STRING;
+	if (bytes_equal(name, BYTES("id")) && is_string)
+		ident_parse(PREFIX_MESSAGE, jsonx_string(t->arena, value), &m->id);
+	else if (bytes_equal(name, BYTES("turn_id")) && is_string)
+		ident_parse(PREFIX_TURN, jsonx_string(t->arena, value), &m->turn);
+	else if (bytes_equal(name, BYTES("role")) && is_string)
+		m->role = role_find(jsonx_string(t->arena, value));
+	else if (bytes_equal(name, BYTES("created_at")) && is_string)
+		stamp_parse(jsonx_string(t->arena, value), &m->created_at);
+	else if (bytes_equal(name, BYTES("seq")))
+		m->seq = jsonx_int(value);
+	else if (bytes_equal(name, BYTES("content")))
+		m->content = value;
+	else if (bytes_equal(name, BYTES("metadata")))
+		m->metadata = value;
+	else
+		return bytes_equal(name, BYTES("conversation_id")) || bytes_equal(name, BYTES("corrupt"));
+	return true;
+}
+
+void message_from_json(struct task *t, struct bytes json, const struct ident *conversation, struct message_row *m_r)
+{
+	struct jsonx_walk w;
+	struct buf extra;
+	*m_r = (struct message_row){ .conversation = *conversation, .stored_in = *conversation };
+	buf_init(&extra, t->arena, 0);
+	jsonx_walk_begin(&w, json);
+	while (jsonx_walk_next(&w)) {
+		struct bytes name = { w.raw_key.p + 1, w.raw_key.n - 2 };
+		if (take_member(t, name, w.value, m_r))
+			continue;
+		buf_add_char(&extra, extra.n ? ',' : '{');
+		buf_add_bytes(&extra, w.raw_key);
+		buf_add_char(&extra, ':');
+		buf_add_bytes(&extra, w.value);
+	}
+	if (extra.n) {
+		buf_add_char(&extra, '}');
+		m_r->extra = buf_bytes(&extra);
+	}
+	if (jsonx_member(json, "corrupt").n)
+		m_r->content = (struct bytes){ NULL, 0 };
 }

@@ -63,6 +63,12 @@ bool message_is_deleted(const struct message_row *m);
  */
 void message_from_row(struct task *t, const struct db_rows *rows, size_t row, struct message_row *m_r);
 
+/*
+ * Reads back what render_message wrote of a message of this conversation: validated JSON, as a cached tail holds it. `stored_in` and `tokens` are
+ * not in it: they come as the conversation and 0.
+ */
+void message_from_json(struct task *t, struct bytes json, const struct ident *conversation, struct message_row *m_r);
+
 /* The message as clients see it; a corrupt one has "content":null and "corrupt":true. */
 void render_message(struct buf *b, const struct message_row *m);
 

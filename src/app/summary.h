@@ -27,8 +27,11 @@ enum err summary_find(struct task *t, struct app *app, struct db_conn *c, const 
  */
 enum err summary_store(struct task *t, struct db_conn *c, const struct head *h, const struct summary *s) MUST_CHECK;
 
-/* Within the caller's transaction: locks session and conversations that messages up to upto_seq are read from, against changes of them. ERR_NOT_FOUND. */
-enum err summary_lock(struct task *t, struct db_conn *c, const struct head *h, int64_t upto_seq) MUST_CHECK;
+/*
+ * Within the caller's transaction: locks h's session, conversation and the ancestors that messages up to upto_seq are read from, against changes of those
+ * messages. flags_r: the session's flags as they are now. ERR_NOT_FOUND when the conversation is no longer the session's.
+ */
+enum err summary_lock(struct task *t, struct db_conn *c, const struct head *h, int64_t upto_seq, int *flags_r) MUST_CHECK;
 
 /*
  * Within the transaction that changes what the row (conversation, seq) says (deleted, redacted): drops every summary made of it, also those of

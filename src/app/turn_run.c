@@ -4,6 +4,7 @@
 
 #include <time.h>
 
+#include "app/context.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/stamp.h"
@@ -97,59 +98,51 @@ static enum err on_text(void *arg, struct bytes text)
 	return keep_lease(r, now);
 }
 
-/* The newest stored messages that fit, from a message of the user on. */
-static enum err build_prompt(struct task *t, struct app *app, const struct head *h, struct llm_request *rq_r)
+/* What the model is given of the conversation, the agent's instructions and the summary in front. */
+static enum err build_prompt(struct task *t, struct app *app, const struct head *h, const struct agent *agent, struct llm_request *rq_r)
 {
-	struct message_row *rows;
-	size_t n, from;
-	int64_t bytes = 0;
-	enum err e = message_newest_rows(t, app, h, app->conf->context_messages, &rows, &n);
+	struct context x;
+	struct context_options options = { .system = agent->instructions };
+	enum err e = context_build(t, app, h, &options, &x);
 	if (e)
 		return e;
-	for (from = n; from > 0; from--) {
-		bytes += (int64_t)rows[from - 1].content.n;
-		if (bytes > app->conf->context_bytes && from < n)
-			break;
-	}
-	while (from > 0 && from + 1 < n && rows[from].role != ROLE_USER)
-		from++;
-	struct llm_message *messages = arena_array(t->arena, n - from, sizeof *messages);
-	size_t k = 0;
-	for (size_t i = from; i < n; i++) {
-		if (rows[i].content.n == 0)
-			continue;
-		messages[k].role = bytes_of(role_name(rows[i].role));
-		messages[k].content = rows[i].content;
-		messages[k++].extra = rows[i].extra;
-	}
+	struct llm_message *messages = arena_array(t->arena, x.n, sizeof *messages);
+	for (size_t i = 0; i < x.n; i++)
+		messages[i] = (struct llm_message){ bytes_of(role_name(x.rows[i].role)), x.rows[i].content, x.rows[i].extra };
+	rq_r->instructions = context_instructions(t->arena, &x);
 	rq_r->messages = messages;
-	rq_r->n_messages = k;
+	rq_r->n_messages = x.n;
 	return ERR_OK;
 }
 
-static enum err call_provider(struct run *r, const struct head *h, const struct agent *agent, struct llm_result *result_r)
+/* Calls the agent's provider with a request whose texts are set. The client's socket is not watched: a turn goes on when the tab is closed. */
+enum err turn_ask(struct task *t, struct app *app, const struct agent *agent, struct llm_request *rq, const struct llm_events *ev,
+		  struct llm_result *result_r)
 {
-	struct task *t = r->task;
-	const struct conf *conf = r->app->conf;
+	const struct conf *conf = app->conf;
 	struct provider p;
-	struct llm_request rq = { .model = arena_copy(t->arena, agent->model.p, agent->model.n), .instructions = agent->instructions,
-				  .temperature = agent->has_temperature ? agent->temperature : -1, .max_output_tokens = agent->max_output_tokens };
-	enum err e = provider_find(t, r->app, agent->provider, &p);
+	enum err e = provider_find(t, app, agent->provider, &p);
 	if (e == ERR_NOT_FOUND)
 		e = task_fail(t, ERR_PROVIDER_REFUSED, "the agent's provider is not defined");
-	if (!e)
-		e = build_prompt(t, r->app, h, &rq);
+	if (e)
+		return e;
 	struct llm_provider lp = { .kind = arena_copy(t->arena, p.kind.p, p.kind.n), .base_url = arena_copy(t->arena, p.base_url.p, p.base_url.n) };
-	if (!e)
-		e = provider_read_key(t, r->app, &p, &lp.api_key);
+	e = provider_read_key(t, app, &p, &lp.api_key);
 	if (e)
 		return e;
 	struct fetch_conf fc = { .connect_timeout_ms = (int)conf->provider_connect_timeout, .idle_timeout_ms = (int)conf->provider_idle_timeout,
 				 .total_timeout_ms = (int)conf->turn_timeout, .max_bytes = conf->provider_max_bytes,
 				 .allow_hosts = conf->provider_allow_hosts };
+	rq->model = arena_copy(t->arena, agent->model.p, agent->model.n);
+	return llm_call(t, &lp, &fc, rq, -1, SAVE_MS, ev, result_r);
+}
+
+static enum err call_provider(struct run *r, const struct head *h, const struct agent *agent, struct llm_result *result_r)
+{
+	struct llm_request rq = { .temperature = agent->has_temperature ? agent->temperature : -1, .max_output_tokens = agent->max_output_tokens };
 	struct llm_events ev = { .arg = r, .on_text = on_text, .on_tick = on_tick };
-	/* The client's socket is not watched: a turn goes on when the tab is closed. */
-	return llm_call(t, &lp, &fc, &rq, -1, SAVE_MS, &ev, result_r);
+	enum err e = build_prompt(r->task, r->app, h, agent, &rq);
+	return e ? e : turn_ask(r->task, r->app, agent, &rq, &ev, result_r);
 }
 
 /* Stores the answer; while the database is away it tries again for a moment, since the answer is paid for. */

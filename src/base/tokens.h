@@ -7,7 +7,7 @@
  *               a capital behind a small letter begins a new run
  *   digits      4 each
  *   marks       6 each (ASCII punctuation)
- *   blanks      one space between two runs is free; else 12, and 1 more for each byte
+ *   blanks      a single space is free; else 1 for each space and 2 for each tab or line end
  *   the rest    15 for a three-byte character (Chinese, Japanese, Korean, Thai, Indic scripts), 36 for a four-byte one (emoji)
  */
 #ifndef PARLEY_BASE_TOKENS_H
