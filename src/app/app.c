@@ -11,6 +11,7 @@
 #include "app/conversation.h"
 #include "app/conversation_api.h"
 #include "app/dispatch.h"
+#include "app/expire.h"
 #include "app/group.h"
 #include "app/head.h"
 #include "app/health.h"
@@ -22,6 +23,7 @@
 #include "app/openapi.h"
 #include "app/preset.h"
 #include "app/purge.h"
+#include "app/retire.h"
 #include "app/rows.h"
 #include "app/session.h"
 #include "app/session_api.h"
@@ -41,7 +43,7 @@
 /* A feature may include those above it, never one below. */
 const struct feature *const app_features[] = {
 	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &idem_feature, &group_feature, &summary_feature, &context_feature, &message_feature, &conversation_feature, &message_edit_feature,
-	&session_feature, &session_list_feature, &turn_feature, &purge_feature,
+	&session_feature, &session_list_feature, &turn_feature, &expire_feature, &retire_feature, &purge_feature,
 	&sweep_feature, &site_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &message_api_feature, &conversation_api_feature,
 	&message_edit_api_feature, &clone_feature, &turn_api_feature, &health_feature, &openapi_feature,
 	NULL,

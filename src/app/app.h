@@ -25,10 +25,24 @@ void app_close(struct app **app);
 /* Answers one request: an http_handler whose arg is the struct app. */
 void app_answer(void *app, struct task *t, const struct http_request *rq, struct http_response *rs);
 
+#define SWEEP_KINDS 32
+
+/* What a sweep did. */
+struct sweep_report {
+	int64_t total; /* rows and sessions ended or removed */
+	size_t n;
+	struct {
+		const char *name, *help; /* "expire", "idle sessions ended" */
+		int64_t n;
+	} kinds[SWEEP_KINDS];
+};
+
 /*
- * Runs the jobs once (expired turn leases, old idempotency answers, ...), in small batches. Takes the install's janitor lease first; n_r
- * is 0 when another process holds it. *n_r: rows ended or removed.
+ * Runs the jobs once (expired turn leases, old idempotency answers, idle sessions, ...), in small batches. Takes the install's janitor lease
+ * first; when another process holds it the report is empty.
  */
+enum err app_sweep_report(struct task *t, struct app *app, struct sweep_report *report_r) MUST_CHECK;
+/* The same; *n_r is the report's total. */
 enum err app_sweep(struct task *t, struct app *app, int64_t *n_r) MUST_CHECK;
 
 #endif

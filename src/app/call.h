@@ -89,6 +89,7 @@ struct feature {
 	size_t n_routes;
 	/* Job of the janitor; adds what it ended or removed to *n_r. */
 	enum err (*sweep)(struct task *t, struct app *app, int64_t *n_r);
+	const char *swept; /* what it counts: "idle sessions ended" */
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -18,6 +18,7 @@ enum session_flag {
 	SESSION_HAS_MASKS = 1,     /* message_masks has rows of it */
 	SESSION_IS_CLONED = 2,     /* other sessions may descend from its conversations */
 	SESSION_HAS_SUMMARIES = 4, /* summaries has rows of its conversations */
+	SESSION_IS_SETTLING = 8,   /* a sweep ended it; what its memory policy does not keep is still there (expire.c) */
 };
 
 /* A session with its tail. All memory is the task's. */

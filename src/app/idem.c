@@ -152,4 +152,4 @@ static enum err sweep(struct task *t, struct app *app, int64_t *n_r)
 	return ERR_OK;
 }
 
-const struct feature idem_feature = { .name = "idem", .stmts = stmts, .n_stmts = COUNT(stmts), .sweep = sweep };
+const struct feature idem_feature = { .name = "idem", .stmts = stmts, .n_stmts = COUNT(stmts), .sweep = sweep, .swept = "old answers removed" };

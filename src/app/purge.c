@@ -195,4 +195,4 @@ static enum err sweep(struct task *t, struct app *app, int64_t *n_r)
 	return e;
 }
 
-const struct feature purge_feature = { .name = "purge", .stmts = stmts, .n_stmts = COUNT(stmts), .sweep = sweep };
+const struct feature purge_feature = { .name = "purge", .stmts = stmts, .n_stmts = COUNT(stmts), .sweep = sweep, .swept = "rows below deleted sessions removed" };

@@ -16,7 +16,7 @@
 
 #define LOCK_SQL "SELECT title, tags, metadata, state, config, context, version, created_at FROM sessions WHERE site = ? AND id = ?"
 
-enum { INSERT, LOCK, UPDATE, END, DELETE, TAG, UNTAG };
+enum { INSERT, LOCK, UPDATE, DELETE, TAG, UNTAG };
 static const struct db_stmt stmts[] = {
 	[INSERT] = { "INSERT INTO sessions (id, site, own_id, name, agent, agent_name, user_id, client_type, context, title, status, tags,"
 		     " metadata, state, config, conversation, website_domain, ip_address, version, created_at, updated_at, active_at,"
@@ -24,7 +24,6 @@ static const struct db_stmt stmts[] = {
 	[LOCK] = { LOCK_SQL " FOR UPDATE", LOCK_SQL, NULL },
 	[UPDATE] = { "UPDATE sessions SET title = ?, tags = ?, metadata = ?, state = ?, config = ?, context = ?, version = version + 1,"
 		     " updated_at = ?, active_at = ? WHERE site = ? AND id = ?", NULL, NULL },
-	[END] = { "UPDATE sessions SET status = 2, ended_at = ?, updated_at = ?, expires_at = ?, version = version + 1 WHERE site = ? AND id = ? AND status = 1", NULL, NULL },
 	[DELETE] = { "DELETE FROM sessions WHERE site = ? AND id = ?", NULL, NULL },
 	[TAG] = { "INSERT INTO session_tags (site, tag, created_at, session) VALUES (?, ?, ?, ?)", NULL, NULL },
 	[UNTAG] = { "DELETE FROM session_tags WHERE site = ? AND session = ?", NULL, NULL },
@@ -204,26 +203,25 @@ enum err session_update(struct task *t, struct app *app, struct head *h, const s
 	return e ? e : head_reload(t, app, h);
 }
 
-enum err session_end(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, int64_t expires_at)
+enum err session_remove(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session)
 {
-	int64_t now = stamp_now();
-	return db_run(t, c, &stmts[END], DB_ARGS(db_int(now), db_int(now), db_int(expires_at), db_ident(site), db_ident(session)), NULL);
+	int64_t n;
+	enum err e = db_run(t, c, &stmts[DELETE], DB_ARGS(db_ident(site), db_ident(session)), &n);
+	if (e)
+		return e;
+	if (n == 0)
+		return task_fail(t, ERR_NOT_FOUND, "there is no such session");
+	e = db_run(t, c, &stmts[UNTAG], DB_ARGS(db_ident(site), db_ident(session)), NULL);
+	if (e)
+		return e;
+	e = conversation_detach_all(t, c, site, session);
+	return e ? e : idem_forget(t, c, site, session);
 }
 
 static enum err delete_in(struct task *t, struct db_conn *c, void *arg)
 {
 	const struct head *h = arg;
-	int64_t n;
-	enum err e = db_run(t, c, &stmts[DELETE], DB_ARGS(db_ident(&h->site), db_ident(&h->session)), &n);
-	if (e)
-		return e;
-	if (n == 0)
-		return task_fail(t, ERR_NOT_FOUND, "there is no such session");
-	e = db_run(t, c, &stmts[UNTAG], DB_ARGS(db_ident(&h->site), db_ident(&h->session)), NULL);
-	if (e)
-		return e;
-	e = conversation_detach_all(t, c, &h->site, &h->session);
-	return e ? e : idem_forget(t, c, &h->site, &h->session);
+	return session_remove(t, c, &h->site, &h->session);
 }
 
 enum err session_delete(struct task *t, struct app *app, const struct head *h)

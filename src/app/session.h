@@ -47,10 +47,10 @@ enum err session_check_documents(struct task *t, struct bytes metadata, struct b
 enum err session_update(struct task *t, struct app *app, struct head *h, const struct session_change *in) MUST_CHECK;
 
 /*
- * Ends an active session within the caller's transaction, to be removed at `expires_at` (0: never); an ended one stays as it is. expire_end
- * (expire.h) does that and what the session's memory policy asks for.
+ * Within the caller's transaction: removes the session's row and what names it, and notes its conversations for the purge. ERR_NOT_FOUND. The caller
+ * tells the cache after the commit.
  */
-enum err session_end(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, int64_t expires_at) MUST_CHECK;
+enum err session_remove(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session) MUST_CHECK;
 
 /*
  * Deletes the session in one transaction and notes its conversations for the purge (purge.c), which removes them and all that is below. From the

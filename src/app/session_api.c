@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "app/dispatch.h"
+#include "app/expire.h"
 #include "app/idem.h"
 #include "app/message.h"
 #include "app/preset.h"
@@ -280,27 +281,42 @@ static enum err api_session_update(struct call *c)
 	return ERR_OK;
 }
 
+struct end {
+	struct call *c;
+	int64_t keep_ms;
+	struct expire_rest rest;
+};
+
 static enum err end_in_transaction(struct task *t, struct db_conn *conn, void *arg)
 {
-	struct call *c = arg;
-	enum err e = session_end(t, conn, &c->head->site, &c->head->session, 0);
-	if (!e)
-		e = head_read(t, c->app, conn, &c->who.site, &c->audit_session, c->head);
+	struct end *x = arg;
+	struct call *c = x->c;
+	enum err e = expire_end(t, c->app, conn, c->head, x->keep_ms, &x->rest);
 	if (e)
 		return e;
 	buf_clear(&c->rs->body);
 	session_api_write(c, &c->rs->body, c->head);
+	if (x->rest.is_gone) /* who asks again finds no session, and so no answer either */
+		return ERR_OK;
 	return idem_store(t, conn, &c->idem, c->app, &c->who.site, &c->audit_session, 200, buf_bytes(&c->rs->body));
 }
 
 static enum err api_session_end(struct call *c)
 {
-	enum err e = store_transact(c->task, c->app, end_in_transaction, c);
+	struct end x = { .c = c };
+	enum err e = expire_keep(c->task, c->app, &c->who.site, &x.keep_ms);
+	if (e)
+		return e;
+	e = store_transact(c->task, c->app, end_in_transaction, &x);
 	if (!e || e == ERR_COMMIT_UNKNOWN)
 		head_changed(c->task, c->app, &c->who.site, &c->audit_session);
-	if (!e)
-		session_api_reply(c, c->head, 200);
-	return e;
+	if (e)
+		return e;
+	/* Everything that went is out of reach already; should this fail, the janitor goes on with it. */
+	if (purge_conversations(c->task, c->app, &c->who.site, x.rest.detached, x.rest.n) != ERR_OK)
+		task_clear_fault(c->task);
+	session_api_reply(c, c->head, 200);
+	return ERR_OK;
 }
 
 static enum err api_session_delete(struct call *c)

@@ -35,23 +35,38 @@ static enum err take_lock(struct task *t, struct app *app, bool *is_mine_r)
 	return e;
 }
 
-enum err app_sweep(struct task *t, struct app *app, int64_t *n_r)
+enum err app_sweep_report(struct task *t, struct app *app, struct sweep_report *report_r)
 {
 	bool is_mine;
-	*n_r = 0;
+	memset(report_r, 0, sizeof *report_r);
 	enum err e = take_lock(t, app, &is_mine), worst = e;
 	for (const struct feature *const *f = app_features; is_mine && *f; f++) {
+		int64_t n = 0;
 		if (!(*f)->sweep)
 			continue;
-		e = (*f)->sweep(t, app, n_r);
+		e = (*f)->sweep(t, app, &n);
+		if (report_r->n < SWEEP_KINDS && (*f)->swept) {
+			report_r->kinds[report_r->n].name = (*f)->name;
+			report_r->kinds[report_r->n].help = (*f)->swept;
+			report_r->kinds[report_r->n++].n = n;
+		}
+		report_r->total += n;
 		if (e) { /* one job's trouble is not another's */
 			log_error(t, "sweep_failed", { "job", (*f)->name, 0 }, { "code", err_code(e), 0 },
 				  { "internal", t->fault.internal ? t->fault.internal : "", 0 });
 			worst = e;
 		}
 	}
-	metric_add(METRIC_swept_rows_total, *n_r);
+	metric_add(METRIC_swept_rows_total, report_r->total);
 	return worst;
+}
+
+enum err app_sweep(struct task *t, struct app *app, int64_t *n_r)
+{
+	struct sweep_report report;
+	enum err e = app_sweep_report(t, app, &report);
+	*n_r = report.total;
+	return e;
 }
 
 const struct feature sweep_feature = { .name = "sweep", .stmts = stmts, .n_stmts = COUNT(stmts) };

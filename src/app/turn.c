@@ -549,4 +549,4 @@ static enum err sweep(struct task *t, struct app *app, int64_t *n_r)
 	return e;
 }
 
-const struct feature turn_feature = { .name = "turn", .stmts = stmts, .n_stmts = COUNT(stmts), .sweep = sweep };
+const struct feature turn_feature = { .name = "turn", .stmts = stmts, .n_stmts = COUNT(stmts), .sweep = sweep, .swept = "lost turns ended" };

@@ -78,11 +78,25 @@ static int cmd_worker(struct cli *c)
 
 static int cmd_sweep(struct cli *c)
 {
-	int64_t n;
-	enum err e = janitor_sweep(c->task, &c->conf, &n);
+	struct sweep_report report;
+	struct buf b;
+	enum err e = janitor_sweep(c->task, &c->conf, &report);
 	if (e)
 		return cli_fail(c, e);
-	printf("%lld\n", (long long)n);
+	buf_init(&b, c->task->arena, 512);
+	if (c->wants_json)
+		buf_addf(&b, "{\"total\":%lld,\"kinds\":{", (long long)report.total);
+	else
+		buf_addf(&b, "%lld\n", (long long)report.total);
+	for (size_t i = 0; i < report.n; i++) {
+		if (c->wants_json)
+			buf_member_int(&b, report.kinds[i].name, report.kinds[i].n);
+		else if (report.kinds[i].n)
+			buf_addf(&b, "%10lld  %s\n", (long long)report.kinds[i].n, report.kinds[i].help);
+	}
+	if (c->wants_json)
+		buf_add_str(&b, "}}\n");
+	print(&b);
 	return EXIT_OK;
 }
 
@@ -186,7 +200,7 @@ static const struct cli_command commands[] = {
 	{ "serve", "", "Run the master, its workers and the janitor in the foreground", CLI_NEEDS_CONF, cmd_serve },
 	{ "worker", "", "Be a worker on descriptor 0, a listening socket", CLI_NEEDS_CONF, cmd_worker },
 	{ "migrate", "[--dry-run]", "Bring the database schema up to date", CLI_NEEDS_CONF, cmd_migrate },
-	{ "sweep", "", "Do the janitor's work once; prints how many rows were ended or removed", CLI_NEEDS_CONF, cmd_sweep },
+	{ "sweep", "", "Do the janitor's work once; prints how much was ended or removed, in all and of each kind", CLI_NEEDS_CONF, cmd_sweep },
 	{ "secret", "", "Print a new random secret for secret_file", CLI_NEEDS_NOTHING, cmd_secret },
 	{ "config", "[--sample]", "Print the settings in force, or the commented sample file", CLI_NEEDS_CONF, cmd_config },
 	{ "routes", "[--openapi]", "Print the routes of the API, or its OpenAPI document", CLI_NEEDS_NOTHING, cmd_routes },

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <string.h>
 #include <time.h>
 
 #include "app/app.h"
@@ -67,20 +68,20 @@ int janitor_main(struct task *t, const struct conf *conf, void *app_shared)
 	return EXIT_OK;
 }
 
-enum err janitor_sweep(struct task *t, const struct conf *conf, int64_t *n_r)
+enum err janitor_sweep(struct task *t, const struct conf *conf, struct sweep_report *report_r)
 {
 	struct app *app = NULL;
 	void *shared = NULL;
 	enum err e;
 
-	*n_r = 0;
+	memset(report_r, 0, sizeof *report_r);
 	secret_init();
 	e = worker_shared_open(t, conf, &shared);
 	if (e == ERR_OK)
 		e = app_open(t, conf, shared, false, &app);
 	if (e != ERR_OK)
 		return e;
-	e = app_sweep(t, app, n_r);
+	e = app_sweep_report(t, app, report_r);
 	app_close(&app);
 	return e;
 }

@@ -132,3 +132,9 @@ enum err app_sweep(struct task *t, struct app *app, int64_t *n_r)
 	*n_r = app->shared ? ++app->shared->sweeps : 0;
 	return ERR_OK;
 }
+
+enum err app_sweep_report(struct task *t, struct app *app, struct sweep_report *report_r)
+{
+	memset(report_r, 0, sizeof *report_r);
+	return app_sweep(t, app, &report_r->total);
+}
