@@ -7,6 +7,7 @@
 #include "app/conversation_api.h"
 #include "app/dispatch.h"
 #include "app/idem.h"
+#include "app/policy.h"
 #include "app/session_api.h"
 #include "base/metrics.h"
 
@@ -91,7 +92,7 @@ static const struct field clone_fields[] = {
 	{ .name = "tags", .type = FIELD_STRINGS, .max = 32, .offset = MAKE(tags), .help = "Instead of the original's (secret key only)" },
 	{ .name = "metadata", .type = FIELD_PAIRS, .flags = FIELD_NULLS, .max = 64, .offset = MAKE(metadata), .help = "A string sets a key, null deletes it (secret key only)" },
 	{ .name = "state", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = MAKE(state), .help = "JSON merge patch of the original's state" },
-	{ .name = "config", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = MAKE(config), .help = "JSON merge patch of the original's config (secret key only)" },
+	{ .name = "config", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = MAKE(config), .sub = &policy_config_table, .help = "JSON merge patch of the original's config (secret key only)" },
 	{ .name = "conversation", .type = FIELD_STRING, .min = 1, .max = 64, .offset = offsetof(struct clone_in, conversation), .help = "Which conversation's history: the active one's unless said" },
 	PLACE_FIELDS(offsetof(struct clone_in, place), "The last message the clone sees, the newest unless said"),
 	{ .name = NULL },

@@ -14,7 +14,7 @@ struct place_in {
 
 #define PLACE_FIELDS(base, what)                                                                                                         \
 	{ .name = "at", .type = FIELD_INT, .min = 0, .max = INT64_MAX, .offset = (base) + offsetof(struct place_in, at),                 \
-	  .given_offset = (base) + offsetof(struct place_in, has_at), .help = what ", by its seq" },                                    \
+	  .given_offset = (base) + offsetof(struct place_in, has_at), .help = what ", by its seq", .example = "2" },                   \
 	{ .name = "message", .type = FIELD_STRING, .min = 1, .max = 64, .offset = (base) + offsetof(struct place_in, message),           \
 	  .help = what ", by its id" }
 

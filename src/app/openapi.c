@@ -87,6 +87,13 @@ static void add_body(struct buf *b, const struct api_route *r)
 {
 	buf_addf(b, ",\"requestBody\":{\"required\":%s,\"content\":{\"application/json\":{\"schema\":", r->flags & ROUTE_BODY_OPTIONAL ? "false" : "true");
 	field_format_schema(r->body, b);
+	const char *more = route_notes_find(r)->body;
+	if (more) {
+		b->n--; /* its brace */
+		buf_add_char(b, ',');
+		openapi_add_quoted(b, more);
+		buf_add_char(b, '}');
+	}
 	buf_add_member(b, "example");
 	field_format_example(r->body, b);
 	buf_add_str(b, "}}}");

@@ -5,26 +5,32 @@
 #define PROVIDER_CODES "provider_refused|provider_failed|provider_cut|provider_invalid|provider_rate_limited|provider_unreachable|provider_timeout"
 #define TURN_CODES "session_ended|turn_running|conflict|request_running|idempotency_key_reused|busy|commit_unknown|" PROVIDER_CODES
 
+#define EITHER_OR_NONE "'not':{'required':['at','message']}"
+
 static const struct route_notes notes[] = {
 	{ HTTP_POST, "/v1/sessions", .codes = "forbidden|session_exists",
 	  .also = 200, .also_help = "The session that had this id already, as `if_exists` asks for" },
 	{ HTTP_GET, "/v1/sessions", .codes = "not_found|corrupt_record" },
 	{ HTTP_PATCH, "/v1/sessions/{s}", .codes = "precondition_failed" },
 	{ HTTP_POST, "/v1/sessions/{s}/token", .codes = "-commit_unknown" },
-	{ HTTP_POST, "/v1/sessions/{s}/messages", .codes = "session_ended" },
-	{ HTTP_POST, "/v1/sessions/{s}/clone", .codes = "forbidden|session_exists|corrupt_record",
+	{ HTTP_POST, "/v1/sessions/{s}/messages", .codes = "session_ended",
+	  .body = "'oneOf':[{'required':['role','content'],'properties':{'messages':false}},{'required':['messages'],'maxProperties':1}]" },
+	{ HTTP_POST, "/v1/sessions/{s}/clone", .codes = "forbidden|session_exists|corrupt_record", .body = EITHER_OR_NONE,
 	  .also = 200, .also_help = "The session that had this id already, as `if_exists` asks for" },
 	{ HTTP_POST, "/v1/sessions/{s}/conversations", .codes = "session_ended" },
 	{ HTTP_GET, "/v1/sessions/{s}/conversations", .codes = "corrupt_record" },
 	{ HTTP_GET, "/v1/sessions/{s}/conversations/{c}", .codes = "corrupt_record" },
 	{ HTTP_PATCH, "/v1/sessions/{s}/conversations/{c}", .codes = "corrupt_record" },
 	{ HTTP_DELETE, "/v1/sessions/{s}/conversations/{c}", .codes = "conflict|corrupt_record" },
-	{ HTTP_POST, "/v1/sessions/{s}/conversations/{c}/branch", .codes = "session_ended|corrupt_record" },
-	{ HTTP_POST, "/v1/sessions/{s}/conversations/{c}/rewind", .codes = "session_ended|corrupt_record" },
+	{ HTTP_POST, "/v1/sessions/{s}/conversations/{c}/branch", .codes = "session_ended|corrupt_record", .body = EITHER_OR_NONE },
+	{ HTTP_POST, "/v1/sessions/{s}/conversations/{c}/rewind", .codes = "session_ended|corrupt_record",
+	  .body = "'oneOf':[{'required':['at'],'properties':{'at':{'minimum':1}}},{'required':['message']}]" },
 	{ HTTP_DELETE, "/v1/sessions/{s}/messages/{m}", .codes = "forbidden" },
 	{ HTTP_POST, "/v1/sessions/{s}/messages/{m}/edit", .codes = "forbidden|session_ended|corrupt_record" },
 	{ HTTP_POST, "/v1/sessions/{s}/messages/{m}/redact", .codes = "forbidden" },
-	{ HTTP_POST, "/v1/sessions/{s}/turns", .codes = TURN_CODES },
+	{ HTTP_POST, "/v1/sessions/{s}/turns", .codes = TURN_CODES,
+	  .body = "'oneOf':[{'required':['message'],'properties':{'regenerate':false}},{'required':['regenerate'],"
+		  "'properties':{'message':false,'metadata':false,'client_id':false}}]" },
 	{ HTTP_POST, "/v1/chat/{agent}/message", .codes = TURN_CODES "|corrupt_record" },
 	{ HTTP_POST, "/v1/agents", .codes = "conflict" },
 	{ HTTP_PATCH, "/v1/agents/{a}", .codes = "conflict|precondition_failed" },

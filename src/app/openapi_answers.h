@@ -12,6 +12,7 @@ struct route_notes {
 	const char *codes;   /* wire codes of its own errors, separated by |; one with - before it is never given after all */
 	int also;              /* another status with the same schema: of a create that found what there was, say; 0: none */
 	const char *also_help; /* what that one means */
+	const char *body;    /* what the table cannot say of the body: further members of its schema, written as in openapi_schemas.c; NULL: nothing */
 	const char *media;   /* type of an answer that is not JSON; NULL: application/json */
 	const char *media_help, *media_example; /* what such an answer holds */
 };

@@ -33,7 +33,7 @@ static const struct field config_fields[] = {
 	{ .name = "analytics", .type = FIELD_BOOL, .offset = MEMBER(is_on), .help = "Count it in analytics" },
 	{ .name = NULL },
 };
-static const struct field_table config_table = { config_fields, sizeof(struct config_in) };
+const struct field_table policy_config_table = { config_fields, sizeof(struct config_in) };
 
 static enum err parse(struct task *t, const char *field, struct bytes config, struct config_in *in_r)
 {
@@ -42,12 +42,12 @@ static enum err parse(struct task *t, const char *field, struct bytes config, st
 	buf_add_char(&known, '{');
 	for (const struct field *f = config_fields; f->name; f++) {
 		struct bytes value = jsonx_member(config, f->name);
-		if (value.n)
+		if (value.n && jsonx_type(value) != JSONX_NULL)
 			buf_member_json(&known, f->name, value);
 	}
 	buf_add_char(&known, '}');
 	memset(in_r, 0, sizeof *in_r);
-	return field_parse(t, &config_table, buf_bytes(&known), field, in_r);
+	return field_parse(t, &policy_config_table, buf_bytes(&known), field, in_r);
 }
 
 enum err policy_check_config(struct task *t, const char *field, struct bytes config)

@@ -21,8 +21,11 @@ struct policy {
 	int64_t max_context_messages; /* 0: the install's own limit */
 };
 
+/* The keys that have a meaning. */
+extern const struct field_table policy_config_table;
+
 /*
- * Checks the keys of a session's config that have a meaning; others may hold anything. Every wrong one is named as "<field>.<key>".
+ * Checks the keys of a session's config that have a meaning; others may hold anything, and null says nothing. Every wrong one is named as "<field>.<key>".
  * `config` is a validated JSON object.
  */
 enum err policy_check_config(struct task *t, const char *field, struct bytes config) MUST_CHECK;

@@ -9,6 +9,7 @@
 #include "app/idem.h"
 #include "app/message.h"
 #include "app/preset.h"
+#include "app/policy.h"
 #include "app/purge.h"
 #include "app/site.h"
 #include "app/template.h"
@@ -33,7 +34,7 @@ static const struct field create_fields[] = {
 	{ .name = "tags", .type = FIELD_STRINGS, .max = 32, .offset = SESSION(tags), .help = "Distinct words to find it by" },
 	{ .name = "metadata", .type = FIELD_PAIRS, .max = SESSION_METADATA_PAIRS, .offset = SESSION(metadata), .help = "Up to 16 strings by name" },
 	{ .name = "state", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = SESSION(state), .help = "Any object: what the conversation has come to" },
-	{ .name = "config", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = SESSION(config), .help = "Any object: how the session behaves" },
+	{ .name = "config", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = SESSION(config), .sub = &policy_config_table, .help = "Any object: how the session behaves" },
 	{ .name = "preset", .type = FIELD_ENUM, .choices = PRESET_CHOICES, .offset = offsetof(struct create_in, preset), .help = "What the config begins with (secret key only)" },
 	{ .name = "template", .type = FIELD_STRING, .min = 1, .max = 64, .offset = offsetof(struct create_in, template_name), .help = "Name of the template it begins with (secret key only)" },
 	{ .name = "ttl", .type = FIELD_INT, .min = 0, .max = TTL_MAX / 1000, .offset = offsetof(struct create_in, ttl), .given_offset = offsetof(struct create_in, has_ttl),
@@ -49,7 +50,7 @@ static const struct field update_fields[] = {
 	{ .name = "tags", .type = FIELD_STRINGS, .max = 32, .offset = CHANGE(tags), .help = "Replaces the tags" },
 	{ .name = "metadata", .type = FIELD_PAIRS, .flags = FIELD_NULLS, .max = 64, .offset = CHANGE(metadata), .help = "A string sets a key, null deletes it" },
 	{ .name = "state", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = CHANGE(state), .help = "JSON merge patch of the state" },
-	{ .name = "config", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = CHANGE(config), .help = "JSON merge patch of the config" },
+	{ .name = "config", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = CHANGE(config), .sub = &policy_config_table, .help = "JSON merge patch of the config" },
 	{ .name = NULL },
 };
 static const struct field_table update_table = { update_fields, sizeof(struct session_change) };

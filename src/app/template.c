@@ -193,8 +193,9 @@ enum err template_compose(struct task *t, struct app *app, const struct ident *s
 {
 	struct template tpl;
 	*config_r = config;
-	if (!preset.p && !name.p)
-		return config.p ? policy_check_config(t, "config", config) : ERR_OK;
+	enum err checked = config.p ? policy_check_config(t, "config", config) : ERR_OK;
+	if (checked || (!preset.p && !name.p))
+		return checked;
 	if (name.p) {
 		enum err e = template_find(t, app, site, name, &tpl);
 		if (e == ERR_NOT_FOUND)

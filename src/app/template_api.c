@@ -6,6 +6,7 @@
 
 #include "app/dispatch.h"
 #include "app/idem.h"
+#include "app/policy.h"
 #include "app/preset.h"
 #include "app/template.h"
 
@@ -15,7 +16,8 @@
 	{ .name = "title", .type = FIELD_STRING, .max = 200, .offset = MEMBER(title), .help = "What it is for" },                          \
 	{ .name = "preset", .type = FIELD_ENUM, .flags = FIELD_NULLABLE, .choices = PRESET_CHOICES, .offset = MEMBER(preset),              \
 	  .given_offset = MEMBER(is_preset_given), .help = "The preset below its config, or null" },                                       \
-	{ .name = "config", .type = FIELD_OBJECT, .max = TEMPLATE_CONFIG_MAX, .offset = MEMBER(config), .help = "Base of its sessions' config; a merge patch where it is changed" }, \
+	{ .name = "config", .type = FIELD_OBJECT, .max = TEMPLATE_CONFIG_MAX, .offset = MEMBER(config), .sub = &policy_config_table,     \
+	  .help = "Base of its sessions' config; a merge patch where it is changed" }, \
 	{ .name = "required_context", .type = FIELD_STRINGS, .max = 32, .offset = MEMBER(required_context), .help = "Keys that a session's state must have when it begins" }, \
 	{ .name = "memory_categories", .type = FIELD_STRINGS, .max = 32, .offset = MEMBER(memory_categories), .help = "Kinds of memory its sessions use" }, \
 	{ .name = NULL }

@@ -28,8 +28,8 @@ struct chat_in {
 };
 
 #define TURN_FIELDS(base, required)                                                                                                \
-	{ .name = "message", .type = FIELD_TEXT_OR_ARRAY, .flags = (required), .offset = (base) + offsetof(struct turn_in, message), \
-	  .help = "What the user says: a string, or an array of parts" },                                                         \
+	{ .name = "message", .type = FIELD_TEXT_OR_ARRAY, .flags = (required), .min = 1, .offset = (base) + offsetof(struct turn_in, message), \
+	  .help = "What the user says: a string, or an array of parts", .example = "\"Do you bake rye bread?\"" },                 \
 	{ .name = "stream", .type = FIELD_BOOL, .offset = (base) + offsetof(struct turn_in, is_stream), .help = "Answer with server-sent events" }, \
 	{ .name = "metadata", .type = FIELD_OBJECT, .max = 16384, .offset = (base) + offsetof(struct turn_in, metadata), .help = "Kept with the user's message" }, \
 	{ .name = "client_id", .type = FIELD_STRING, .min = 1, .max = 128, .offset = (base) + offsetof(struct turn_in, client_id), .help = "The client's own id of the message" }

@@ -45,7 +45,7 @@ struct field {
 	size_t offset;       /* of the value's member in the target struct */
 	size_t given_offset; /* of a bool (or enum field_given char) set when the field was present; 0: none kept */
 	const char *choices; /* FIELD_ENUM */
-	const struct field_table *sub; /* FIELD_LIST */
+	const struct field_table *sub; /* FIELD_LIST; FIELD_OBJECT: for the schema alone, members that mean something among any others, or are null */
 	const char *help;    /* for the OpenAPI document */
 	const char *example; /* for the same, as JSON; NULL: one is made from the type and its bounds */
 };

@@ -98,6 +98,20 @@ static void format_text_or_array(const struct field *f, struct buf *out)
 	format_max_bytes(f, out);
 }
 
+static void format_known_members(const struct field_table *table, struct buf *out)
+{
+	buf_add_member(out, "properties");
+	buf_add_char(out, '{');
+	for (const struct field *f = table->fields; f->name; f++) {
+		struct field member = *f;
+
+		member.flags |= FIELD_NULLABLE;
+		buf_add_member(out, f->name);
+		field_format_schema_of(&member, out);
+	}
+	buf_add_char(out, '}');
+}
+
 static void format_rest(const struct field *f, struct buf *out)
 {
 	switch (f->type) {
@@ -137,6 +151,8 @@ static void format_rest(const struct field *f, struct buf *out)
 		format_bounds(f, "minItems", "maxItems", out);
 		break;
 	case FIELD_OBJECT:
+		if (f->sub)
+			format_known_members(f->sub, out);
 		format_max_bytes(f, out);
 		break;
 	case FIELD_BOOL:
