@@ -108,8 +108,8 @@ static enum err make_in(struct task *t, struct db_conn *conn, void *arg)
 	struct conversation made;
 	struct ident id;
 	enum err e = conversation_lock_session(t, conn, &h->site, &h->session, &s);
-	if (!e && s.status != SESSION_ACTIVE)
-		e = task_fail(t, ERR_SESSION_ENDED, "the session has ended; no conversation can be added");
+	if (!e)
+		e = head_check_active(t, s.status, "conversation");
 	if (!e)
 		e = conversation_insert(t, conn, &h->site, &h->session, m->from, m->at, m->title, &id);
 	if (!e && m->is_active)

@@ -388,6 +388,13 @@ struct rows_line head_line(const struct head *h)
 				   .has_masks = h->flags & SESSION_HAS_MASKS };
 }
 
+enum err head_check_active(struct task *t, int status, const char *what)
+{
+	if (status == SESSION_ARCHIVED)
+		return task_fail(t, ERR_SESSION_ENDED, "the session is archived; no %s can be added until it is resumed", what);
+	return status == SESSION_ACTIVE ? ERR_OK : task_fail(t, ERR_SESSION_ENDED, "the session has ended; no %s can be added", what);
+}
+
 int64_t head_expiry(const struct head *h)
 {
 	if (h->status == SESSION_ACTIVE)

@@ -113,6 +113,9 @@ struct bytes head_tail_message(const struct head *h, size_t i);
 /* The messages that h's conversation sees, for rows_read. */
 struct rows_line head_line(const struct head *h);
 
+/* ERR_SESSION_ENDED, in words that tell an ended session from an archived one, unless it is active. `what` cannot be added: "message". */
+enum err head_check_active(struct task *t, int status, const char *what) MUST_CHECK;
+
 /* When an active session ends unless something happens, or an ended one goes; 0: never. */
 int64_t head_expiry(const struct head *h);
 

@@ -80,8 +80,10 @@ enum err message_insert(struct task *t, struct db_conn *c, const struct ident *s
 		return e;
 	if (r->n_rows == 0)
 		return task_fail(t, ERR_NOT_FOUND, "there is no such session");
-	if (must_be_active && db_cell_int(r, 0, 0) != SESSION_ACTIVE)
-		return task_fail(t, ERR_SESSION_ENDED, "the session has ended; no message can be added");
+	if (must_be_active)
+		e = head_check_active(t, (int)db_cell_int(r, 0, 0), "message");
+	if (e)
+		return e;
 	int64_t seq = 1 + (db_cell(r, 0, 2)->type == DB_NULL ? db_cell_int(r, 0, 1) : db_cell_int(r, 0, 2));
 	int64_t now = stamp_now();
 	for (size_t i = 0; i < n; i++) {
@@ -185,8 +187,9 @@ static enum err append_any(struct task *t, struct append *a)
 				if (e)
 					return e;
 			}
-			if (a->h->status != SESSION_ACTIVE)
-				return task_fail(t, ERR_SESSION_ENDED, "the session has ended; no message can be added");
+			e = head_check_active(t, a->h->status, "message");
+			if (e)
+				return e;
 			e = append_one(t, a);
 		}
 	}

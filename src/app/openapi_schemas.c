@@ -121,6 +121,33 @@ static const char turn[] = CLOSED("A message and all it takes to answer it",
 	"'error':{'oneOf':[" CLOSED("Why it failed", "'code','detail'", "'code':" TEXT ",'detail':" TEXT_OR_NULL) ",{'type':'null'}]},"
 	"'usage':" REF(Usage) ",'created_at':" TIME ",'ended_at':" TIME_OR_NULL);
 
+/* --- a session in numbers, and with what is below it --- */
+
+#define MESSAGE_COUNTS                                                                                                          \
+	CLOSED("Those stored in the session, by role", "'total','system','developer','user','assistant','tool'",                    \
+	       "'total':" COUNT_OF ",'system':" COUNT_OF ",'developer':" COUNT_OF ",'user':" COUNT_OF ",'assistant':" COUNT_OF ",'tool':" COUNT_OF)
+#define TURN_COUNTS                                                                                                             \
+	CLOSED("Turns by status", "'total','running','done','failed'", "'total':" COUNT_OF ",'running':" COUNT_OF ",'done':" COUNT_OF ",'failed':" COUNT_OF)
+#define TOKEN_COUNTS                                                                                                            \
+	CLOSED("Tokens that messages say they cost, and that turns used", "'messages','input','output','total'",                    \
+	       "'messages':" COUNT_OF ",'input':" COUNT_OF ",'output':" COUNT_OF ",'total':" COUNT_OF)
+static const char session_stats[] = CLOSED("A session in numbers, over all its conversations",
+	"'session_id','object','message_count','conversations','messages','turns','tokens','content_bytes','first_message_at','last_message_at'",
+	"'session_id':" TEXT ",'object':{'const':'session_stats'},'message_count':{'type':'integer','minimum':0,'description':'What the active conversation sees'},"
+	"'conversations':" COUNT_OF ",'messages':" MESSAGE_COUNTS ",'turns':" TURN_COUNTS ",'tokens':" TOKEN_COUNTS ",'content_bytes':" COUNT_OF ","
+	"'first_message_at':" TIME_OR_NULL ",'last_message_at':" TIME_OR_NULL);
+#define SESSION_STATS_EXAMPLE                                                                                                   \
+	"{'session_id':'" SESSION_ID "','object':'session_stats','message_count':2,'conversations':1,"                              \
+	"'messages':{'total':2,'system':0,'developer':0,'user':1,'assistant':1,'tool':0},'turns':{'total':1,'running':0,'done':1,'failed':0}," \
+	"'tokens':{'messages':3,'input':6,'output':3,'total':9},'content_bytes':48,'first_message_at':'2026-01-02T03:04:05.000Z',"  \
+	"'last_message_at':'2026-01-02T03:04:05.002Z'}"
+#define CONVERSATIONS_MEMBER "'conversations':{'type':'array','maxItems':100,'description':'The first hundred','items':" REF(Conversation) "}"
+static const char session_info[] = CLOSED("A session and its conversations", "'object','session','conversation_count','conversations'",
+	"'object':{'const':'session_info'},'session':" REF(Session) ",'conversation_count':" COUNT_OF "," CONVERSATIONS_MEMBER);
+static const char session_full[] = CLOSED("A session, its conversations, its numbers and a page of its newest messages",
+	"'object','session','stats','conversations','messages'",
+	"'object':{'const':'session_full'},'session':" REF(Session) ",'stats':" REF(SessionStats) "," CONVERSATIONS_MEMBER ",'messages':" REF(MessageList));
+
 /* --- sites, presets, templates --- */
 
 #define SECONDS_OF(help) "{'type':'integer','minimum':0,'description':'" help ", in seconds; 0: for ever'}"
@@ -179,7 +206,13 @@ static const struct openapi_schema schemas[] = {
 	  "'request_id':'0193f2c4a1b27c3d','errors':[{'field':'agent','code':'required','detail':'is required'}]}" },
 	{ "Readiness", readiness, "{'status':'ok','database':'ok','cache':'ok'}" },
 	{ "Session", session, SESSION_EXAMPLE },
+	{ "SessionFull", session_full,
+	  "{'object':'session_full','session':" SESSION_EXAMPLE ",'stats':" SESSION_STATS_EXAMPLE ",'conversations':[" CONVERSATION_EXAMPLE "],"
+	  "'messages':" LIST_EXAMPLE(USER_MESSAGE "," ANSWER_MESSAGE) "}" },
+	{ "SessionInfo", session_info,
+	  "{'object':'session_info','session':" SESSION_EXAMPLE ",'conversation_count':1,'conversations':[" CONVERSATION_EXAMPLE "]}" },
 	{ "SessionList", LIST_OF("A page of sessions", Session), LIST_EXAMPLE(SESSION_EXAMPLE) },
+	{ "SessionStats", session_stats, SESSION_STATS_EXAMPLE },
 	{ "SessionWithMessages", session_with_messages, "{" SESSION_EXAMPLE_MEMBERS ",'messages':[" USER_MESSAGE "," ANSWER_MESSAGE "]}" },
 	{ "SessionWithToken", session_with_token, "{" SESSION_EXAMPLE_MEMBERS "," TOKEN_EXAMPLE_MEMBERS "}" },
 	{ "Site", site,

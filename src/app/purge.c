@@ -160,7 +160,7 @@ enum err purge_conversations(struct task *t, struct app *app, const struct ident
 	return worst;
 }
 
-enum err purge_session(struct task *t, struct app *app, const struct head *h)
+enum err purge_session(struct task *t, struct app *app, const struct head *h, int64_t if_version)
 {
 	struct conversation *list;
 	struct ident ids[LISTED], first = { { 0 } };
@@ -173,7 +173,7 @@ enum err purge_session(struct task *t, struct app *app, const struct head *h)
 		ids[i] = list[i].id;
 	if (e)
 		n = 0;
-	e = session_delete(t, app, h);
+	e = session_delete(t, app, h, if_version);
 	if (e)
 		return e;
 	/* Everything below is out of reach already; should this fail, the janitor goes on with it. */

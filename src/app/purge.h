@@ -12,7 +12,7 @@
 enum err purge_conversations(struct task *t, struct app *app, const struct ident *site, const struct ident *ids, size_t n) MUST_CHECK;
 
 /* Deletes the session (session_delete), then removes at once what was below it; what that leaves undone is the janitor's. */
-enum err purge_session(struct task *t, struct app *app, const struct head *h) MUST_CHECK;
+enum err purge_session(struct task *t, struct app *app, const struct head *h, int64_t if_version) MUST_CHECK;
 
 extern const struct feature purge_feature;
 

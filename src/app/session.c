@@ -14,16 +14,11 @@
 #include "base/secret.h"
 #include "base/stamp.h"
 
-#define LOCK_SQL "SELECT title, tags, metadata, state, config, context, version, created_at FROM sessions WHERE site = ? AND id = ?"
-
-enum { INSERT, LOCK, UPDATE, DELETE, TAG, UNTAG };
+enum { INSERT, DELETE, TAG, UNTAG };
 static const struct db_stmt stmts[] = {
 	[INSERT] = { "INSERT INTO sessions (id, site, own_id, name, agent, agent_name, user_id, client_type, context, title, status, tags,"
 		     " metadata, state, config, conversation, website_domain, ip_address, version, created_at, updated_at, active_at,"
 		     " ended_at, idle_ttl, expires_at, flags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, 0, ?, ?, ?)", NULL, NULL },
-	[LOCK] = { LOCK_SQL " FOR UPDATE", LOCK_SQL, NULL },
-	[UPDATE] = { "UPDATE sessions SET title = ?, tags = ?, metadata = ?, state = ?, config = ?, context = ?, version = version + 1,"
-		     " updated_at = ?, active_at = ? WHERE site = ? AND id = ?", NULL, NULL },
 	[DELETE] = { "DELETE FROM sessions WHERE site = ? AND id = ?", NULL, NULL },
 	[TAG] = { "INSERT INTO session_tags (site, tag, created_at, session) VALUES (?, ?, ?, ?)", NULL, NULL },
 	[UNTAG] = { "DELETE FROM session_tags WHERE site = ? AND session = ?", NULL, NULL },
@@ -103,6 +98,13 @@ enum err session_tags_store(struct task *t, struct db_conn *c, const struct iden
 	return e;
 }
 
+enum err session_tags_replace(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, int64_t created_at,
+			      struct bytes tags)
+{
+	enum err e = db_run(t, c, &stmts[UNTAG], DB_ARGS(db_ident(site), db_ident(session)), NULL);
+	return e ? e : session_tags_store(t, c, site, session, created_at, tags);
+}
+
 enum err session_insert(struct task *t, struct db_conn *c, const struct ident *site, const struct agent *agent, const struct session_new *in,
 			struct ident *id_r)
 {
@@ -151,58 +153,6 @@ enum err session_check_documents(struct task *t, struct bytes metadata, struct b
 	return checked ? checked : e;
 }
 
-static struct bytes merged(struct arena *a, struct bytes stored, struct bytes patch)
-{
-	return patch.p ? jsonx_merge(a, stored, patch) : stored;
-}
-
-struct update {
-	struct head *h;
-	const struct session_change *in;
-};
-
-static enum err update_in(struct task *t, struct db_conn *c, void *arg)
-{
-	const struct update *u = arg;
-	const struct session_change *in = u->in;
-	struct db_rows *r;
-	struct bytes metadata, state, config;
-	enum err e = db_query(t, c, &stmts[LOCK], DB_ARGS(db_ident(&u->h->site), db_ident(&u->h->session)), &r);
-	if (e)
-		return e;
-	if (r->n_rows == 0)
-		return task_fail(t, ERR_NOT_FOUND, "there is no such session");
-	if (in->if_version && db_cell_int(r, 0, 6) != in->if_version)
-		return task_fail(t, ERR_PRECONDITION, "the session has changed since it was read");
-	if (!codec_unpack(t->arena, db_cell_bytes(r, 0, 3), &state) || !codec_unpack(t->arena, db_cell_bytes(r, 0, 4), &config))
-		return task_fail(t, ERR_CORRUPT, "this session's record cannot be read");
-	metadata = merged(t->arena, db_cell_bytes(r, 0, 2), in->metadata);
-	state = merged(t->arena, state, in->state);
-	config = merged(t->arena, config, in->config);
-	e = session_check_documents(t, metadata, state, config);
-	if (e)
-		return e;
-	int64_t now = stamp_now();
-	struct bytes state_packed = codec_pack(t->arena, state), config_packed = codec_pack(t->arena, config);
-	e = db_run(t, c, &stmts[UPDATE],
-		      DB_ARGS(db_text(bytes_or(in->title, db_cell_bytes(r, 0, 0))), db_text(bytes_or(in->tags, db_cell_bytes(r, 0, 1))),
-			      db_text(metadata), db_blob(state_packed.p, state_packed.n), db_blob(config_packed.p, config_packed.n),
-			      db_text(bytes_or(in->context, db_cell_bytes(r, 0, 5))), db_int(now), db_int(now), db_ident(&u->h->site),
-			      db_ident(&u->h->session)), NULL);
-	if (e || !in->tags.p)
-		return e;
-	e = db_run(t, c, &stmts[UNTAG], DB_ARGS(db_ident(&u->h->site), db_ident(&u->h->session)), NULL);
-	return e ? e : session_tags_store(t, c, &u->h->site, &u->h->session, db_cell_int(r, 0, 7), in->tags);
-}
-
-enum err session_update(struct task *t, struct app *app, struct head *h, const struct session_change *in)
-{
-	enum err e = store_transact(t, app, update_in, &(struct update){ h, in });
-	if (!e || e == ERR_COMMIT_UNKNOWN)
-		head_changed(t, app, &h->site, &h->session);
-	return e ? e : head_reload(t, app, h);
-}
-
 enum err session_remove(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session)
 {
 	int64_t n;
@@ -218,16 +168,28 @@ enum err session_remove(struct task *t, struct db_conn *c, const struct ident *s
 	return e ? e : idem_forget(t, c, site, session);
 }
 
-static enum err delete_in(struct task *t, struct db_conn *c, void *arg)
+enum err session_check_version(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, int64_t if_version)
 {
-	const struct head *h = arg;
-	return session_remove(t, c, &h->site, &h->session);
+	struct conversation_session s;
+	enum err e = conversation_lock_session(t, c, site, session, &s);
+	return !e && if_version && s.version != if_version ? task_fail(t, ERR_PRECONDITION, "the session has changed since it was read") : e;
 }
 
-enum err session_delete(struct task *t, struct app *app, const struct head *h)
+struct deletion {
+	const struct head *h;
+	int64_t if_version;
+};
+
+static enum err delete_in(struct task *t, struct db_conn *c, void *arg)
 {
-	struct head copy = *h;
-	enum err e = store_transact(t, app, delete_in, &copy);
+	const struct deletion *d = arg;
+	enum err e = d->if_version ? session_check_version(t, c, &d->h->site, &d->h->session, d->if_version) : ERR_OK;
+	return e ? e : session_remove(t, c, &d->h->site, &d->h->session);
+}
+
+enum err session_delete(struct task *t, struct app *app, const struct head *h, int64_t if_version)
+{
+	enum err e = store_transact(t, app, delete_in, &(struct deletion){ h, if_version });
 	if (!e || e == ERR_COMMIT_UNKNOWN)
 		head_changed(t, app, &h->site, &h->session);
 	return e;

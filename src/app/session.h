@@ -21,11 +21,6 @@ struct session_new {
 	int64_t idle_ttl; /* ms without activity after which it ends; 0: never. A site's own: site_find_ttl of TTL_SESSION */
 };
 
-struct session_change {
-	struct bytes title, tags, metadata, state, config, context; /* NULL p: stays; metadata, state and config are merge patches */
-	int64_t if_version; /* 0: whatever it is */
-};
-
 /*
  * Within the caller's transaction: makes the session and its first conversation. id_r is its id inside. ERR_DUPLICATE when the own id
  * (or, against all odds, the name) is taken.
@@ -40,11 +35,18 @@ enum err session_insert(struct task *t, struct db_conn *c, const struct ident *s
 enum err session_tags_store(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, int64_t created_at,
 			    struct bytes tags) MUST_CHECK;
 
+/* The same in place of those it has. */
+enum err session_tags_replace(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, int64_t created_at,
+			      struct bytes tags) MUST_CHECK;
+
 /* Whether a session may hold these documents: bytes of each, pairs of the metadata, known keys of the config. ERR_INVALID names the field. */
 enum err session_check_documents(struct task *t, struct bytes metadata, struct bytes state, struct bytes config) MUST_CHECK;
 
-/* Changes what is given, in one transaction; h is read anew. ERR_PRECONDITION, ERR_INVALID (limits), ERR_NOT_FOUND. */
-enum err session_update(struct task *t, struct app *app, struct head *h, const struct session_change *in) MUST_CHECK;
+/*
+ * Within the caller's transaction: holds the session's row until its end. ERR_PRECONDITION when it has another version than `if_version` (0: any),
+ * ERR_NOT_FOUND.
+ */
+enum err session_check_version(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, int64_t if_version) MUST_CHECK;
 
 /*
  * Within the caller's transaction: removes the session's row and what names it, and notes its conversations for the purge. ERR_NOT_FOUND. The caller
@@ -54,9 +56,9 @@ enum err session_remove(struct task *t, struct db_conn *c, const struct ident *s
 
 /*
  * Deletes the session in one transaction and notes its conversations for the purge (purge.c), which removes them and all that is below. From the
- * commit on the session is not found. ERR_NOT_FOUND.
+ * commit on the session is not found. ERR_NOT_FOUND; ERR_PRECONDITION unless it has the version `if_version` (0: any).
  */
-enum err session_delete(struct task *t, struct app *app, const struct head *h) MUST_CHECK;
+enum err session_delete(struct task *t, struct app *app, const struct head *h, int64_t if_version) MUST_CHECK;
 
 /* Whether text may be a caller's own session id: 1 to 128 letters, digits and . _ : @ -, not beginning with ses_. */
 bool session_is_own_id(struct bytes text);

@@ -43,18 +43,6 @@ static const struct field create_fields[] = {
 };
 static const struct field_table create_table = { create_fields, sizeof(struct create_in) };
 
-#define CHANGE(name) offsetof(struct session_change, name)
-static const struct field update_fields[] = {
-	{ .name = "title", .type = FIELD_STRING, .max = 200, .offset = CHANGE(title), .help = "Shown in lists", .example = "\"Bread\"" },
-	{ .name = "context", .type = FIELD_STRING, .min = 1, .max = 128, .offset = CHANGE(context), .help = "What the session is about" },
-	{ .name = "tags", .type = FIELD_STRINGS, .max = 32, .offset = CHANGE(tags), .help = "Replaces the tags" },
-	{ .name = "metadata", .type = FIELD_PAIRS, .flags = FIELD_NULLS, .max = 64, .offset = CHANGE(metadata), .help = "A string sets a key, null deletes it" },
-	{ .name = "state", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = CHANGE(state), .help = "JSON merge patch of the state" },
-	{ .name = "config", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = CHANGE(config), .sub = &policy_config_table, .help = "JSON merge patch of the config" },
-	{ .name = NULL },
-};
-static const struct field_table update_table = { update_fields, sizeof(struct session_change) };
-
 struct get_in {
 	int64_t messages, min_seq;
 	bool has_messages;
@@ -253,38 +241,9 @@ static enum err api_session_get(struct call *c)
 	return ERR_OK;
 }
 
-/* What decides how a session is treated is the site's to change, not the visitor's. */
-static enum err check_update(struct call *c, const struct session_change *in)
-{
-	const struct {
-		const char *field;
-		struct bytes value;
-	} reserved[] = { { "config", in->config }, { "metadata", in->metadata }, { "tags", in->tags }, { "context", in->context } };
-	enum err e = ERR_OK;
-	for (size_t i = 0; c->who.who != WHO_SECRET_KEY && i < COUNT(reserved); i++)
-		if (reserved[i].value.p)
-			e = task_fail_field(c->task, reserved[i].field, "forbidden", "only the site's secret key may change this");
-	return e;
-}
-
-static enum err api_session_update(struct call *c)
-{
-	struct session_change *in = c->body;
-	enum err e = check_update(c, in);
-	if (!e)
-		e = dispatch_read_if_match(c, &in->if_version);
-	if (!e)
-		e = session_update(c->task, c->app, c->head, in);
-	if (e)
-		return e;
-	session_api_write(c, &c->rs->body, c->head);
-	session_api_reply(c, c->head, 200);
-	return ERR_OK;
-}
-
 struct end {
 	struct call *c;
-	int64_t keep_ms;
+	int64_t if_version, keep_ms;
 	struct expire_rest rest;
 };
 
@@ -292,7 +251,9 @@ static enum err end_in_transaction(struct task *t, struct db_conn *conn, void *a
 {
 	struct end *x = arg;
 	struct call *c = x->c;
-	enum err e = expire_end(t, c->app, conn, c->head, x->keep_ms, &x->rest);
+	enum err e = session_check_version(t, conn, &c->head->site, &c->head->session, x->if_version);
+	if (!e)
+		e = expire_end(t, c->app, conn, c->head, x->keep_ms, &x->rest);
 	if (e)
 		return e;
 	buf_clear(&c->rs->body);
@@ -305,7 +266,9 @@ static enum err end_in_transaction(struct task *t, struct db_conn *conn, void *a
 static enum err api_session_end(struct call *c)
 {
 	struct end x = { .c = c };
-	enum err e = expire_keep(c->task, c->app, &c->who.site, &x.keep_ms);
+	enum err e = dispatch_read_if_match(c, &x.if_version);
+	if (!e)
+		e = expire_keep(c->task, c->app, &c->who.site, &x.keep_ms);
 	if (e)
 		return e;
 	e = store_transact(c->task, c->app, end_in_transaction, &x);
@@ -323,7 +286,10 @@ static enum err api_session_end(struct call *c)
 static enum err api_session_delete(struct call *c)
 {
 	struct head *h = c->head;
-	enum err e = purge_session(c->task, c->app, h);
+	int64_t if_version;
+	enum err e = dispatch_read_if_match(c, &if_version);
+	if (!e)
+		e = purge_session(c->task, c->app, h, if_version);
 	if (e)
 		return e;
 	h->found = CACHE_SKIP;
@@ -347,7 +313,6 @@ static const struct api_route routes[] = {
 	{ HTTP_POST, "/v1/sessions", SCOPE_START, api_session_create, &create_table, NULL, ROUTE_GIVES_TOKEN,
 	  "Create a session; with an own id, create it or load it", 201, "SessionWithToken" },
 	{ HTTP_GET, "/v1/sessions/{s}", SCOPE_SESSION, api_session_get, NULL, &get_table, 0, "Get a session, with its newest messages on request", 200, "SessionWithMessages" },
-	{ HTTP_PATCH, "/v1/sessions/{s}", SCOPE_SESSION, api_session_update, &update_table, NULL, 0, "Change a session; If-Match guards against a stale writer", 200, "Session" },
 	{ HTTP_DELETE, "/v1/sessions/{s}", SCOPE_SESSION, api_session_delete, NULL, NULL, ROUTE_TAKES_CORRUPT, "Delete a session and everything below it", 204, NULL },
 	{ HTTP_POST, "/v1/sessions/{s}/end", SCOPE_SESSION, api_session_end, &empty_table, NULL, ROUTE_BODY_OPTIONAL, "End a session: it can be read, not added to", 200, "Session" },
 	{ HTTP_POST, "/v1/sessions/{s}/token", SCOPE_SESSION, api_session_token, &empty_table, NULL, ROUTE_BODY_OPTIONAL | ROUTE_OWN_IDEMPOTENCY,

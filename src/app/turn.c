@@ -134,7 +134,7 @@ struct begin {
 /* A turn on an ended session is refused also where its message is there already. */
 static enum err check_active(struct task *t, const struct head *h)
 {
-	return h->status == SESSION_ACTIVE ? ERR_OK : task_fail(t, ERR_SESSION_ENDED, "the session has ended; no message can be added");
+	return head_check_active(t, h->status, "message");
 }
 
 /* Another answer to a message that is there: a branch behind it becomes the active conversation. */
@@ -145,8 +145,8 @@ static enum err branch_off(struct task *t, struct db_conn *c, struct begin *b)
 	struct head *h = in->head;
 	struct ident id;
 	enum err e = conversation_lock_session(t, c, &h->site, &h->session, &s);
-	if (!e && s.status != SESSION_ACTIVE)
-		e = task_fail(t, ERR_SESSION_ENDED, "the session has ended; no message can be added");
+	if (!e)
+		e = head_check_active(t, s.status, "message");
 	if (!e)
 		e = conversation_insert(t, c, &h->site, &h->session, in->from, in->at, in->from->title, &id);
 	if (!e)
