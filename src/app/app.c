@@ -36,6 +36,7 @@
 #include "app/site.h"
 #include "app/site_api.h"
 #include "app/summary.h"
+#include "app/stats.h"
 #include "app/sweep.h"
 #include "app/template.h"
 #include "app/template_api.h"
@@ -48,7 +49,7 @@
 const struct feature *const app_features[] = {
 	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &idem_feature, &group_feature, &summary_feature, &context_feature, &message_feature, &conversation_feature, &message_edit_feature,
 	&session_feature, &session_list_feature, &session_update_feature, &turn_feature, &session_stats_feature, &expire_feature, &retire_feature, &purge_feature,
-	&sweep_feature, &site_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &session_update_api_feature, &session_stats_api_feature, &message_api_feature, &conversation_api_feature,
+	&sweep_feature, &stats_feature, &site_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &session_update_api_feature, &session_stats_api_feature, &message_api_feature, &conversation_api_feature,
 	&message_edit_api_feature, &clone_feature, &turn_api_feature, &health_feature, &openapi_feature,
 	NULL,
 };

@@ -29,7 +29,8 @@ void app_answer(void *app, struct task *t, const struct http_request *rq, struct
 
 /* What a sweep did. */
 struct sweep_report {
-	int64_t total; /* rows and sessions ended or removed */
+	bool is_elsewhere; /* nothing: another process has the janitor's lease */
+	int64_t total;     /* rows and sessions ended or removed */
 	size_t n;
 	struct {
 		const char *name, *help; /* "expire", "idle sessions ended" */
@@ -39,10 +40,10 @@ struct sweep_report {
 
 /*
  * Runs the jobs once (expired turn leases, old idempotency answers, idle sessions, ...), in small batches. Takes the install's janitor lease
- * first; when another process holds it the report is empty.
+ * first and keeps it for the next round; *n_r, how much was ended or removed, is 0 when another process holds it.
  */
-enum err app_sweep_report(struct task *t, struct app *app, struct sweep_report *report_r) MUST_CHECK;
-/* The same; *n_r is the report's total. */
 enum err app_sweep(struct task *t, struct app *app, int64_t *n_r) MUST_CHECK;
+/* The same for a run of its own, with a report: the lease is given back at the end. */
+enum err app_sweep_report(struct task *t, struct app *app, struct sweep_report *report_r) MUST_CHECK;
 
 #endif

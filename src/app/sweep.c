@@ -9,16 +9,18 @@
 #define JANITOR "janitor"
 #define HOLD_ROUNDS 3 /* a lock is held for so many sweep intervals, so that one slow round does not lose it */
 
-enum { INSERT, TAKE };
+enum { INSERT, TAKE, RELEASE };
 static const struct db_stmt stmts[] = {
 	[INSERT] = { "INSERT INTO locks (name, owner, held_until) VALUES (?, ?, ?)", NULL, "the install's" },
+	[RELEASE] = { "UPDATE locks SET held_until = 0 WHERE name = ? AND owner = ?", NULL, "the install's" },
 	[TAKE] = { "UPDATE locks SET owner = ?, held_until = ? WHERE name = ? AND (owner = ? OR held_until < ?)", NULL, "the install's" },
 };
+
+static struct ident owner; /* made once in each process; only its own janitor uses it */
 
 /* Takes or keeps the janitor's lock for this process. */
 static enum err take_lock(struct task *t, struct app *app, bool *is_mine_r)
 {
-	static struct ident owner; /* made once in each process; only its own janitor uses it */
 	int64_t n, now = stamp_now(), until = now + HOLD_ROUNDS * app->conf->sweep_interval;
 	if (ident_is_zero(&owner))
 		owner = ident_new();
@@ -35,11 +37,12 @@ static enum err take_lock(struct task *t, struct app *app, bool *is_mine_r)
 	return e;
 }
 
-enum err app_sweep_report(struct task *t, struct app *app, struct sweep_report *report_r)
+static enum err run_jobs(struct task *t, struct app *app, struct sweep_report *report_r)
 {
 	bool is_mine;
 	memset(report_r, 0, sizeof *report_r);
 	enum err e = take_lock(t, app, &is_mine), worst = e;
+	report_r->is_elsewhere = !e && !is_mine;
 	for (const struct feature *const *f = app_features; is_mine && *f; f++) {
 		int64_t n = 0;
 		if (!(*f)->sweep)
@@ -61,10 +64,19 @@ enum err app_sweep_report(struct task *t, struct app *app, struct sweep_report *
 	return worst;
 }
 
+enum err app_sweep_report(struct task *t, struct app *app, struct sweep_report *report_r)
+{
+	enum err e = run_jobs(t, app, report_r);
+	if (report_r->is_elsewhere)
+		return e;
+	enum err released = store_run(t, app, &stmts[RELEASE], DB_ARGS(db_text(BYTES(JANITOR)), db_ident(&owner)), NULL);
+	return e ? e : released;
+}
+
 enum err app_sweep(struct task *t, struct app *app, int64_t *n_r)
 {
 	struct sweep_report report;
-	enum err e = app_sweep_report(t, app, &report);
+	enum err e = run_jobs(t, app, &report);
 	*n_r = report.total;
 	return e;
 }

@@ -23,7 +23,7 @@
 	{ .name = NULL }
 
 static const struct field create_fields[] = { TEMPLATE_FIELDS(FIELD_REQUIRED) };
-static const struct field_table create_table = { create_fields, sizeof(struct template_change) };
+const struct field_table template_create_table = { create_fields, sizeof(struct template_change) };
 static const struct field update_fields[] = { TEMPLATE_FIELDS(0) };
 static const struct field_table update_table = { update_fields, sizeof(struct template_change) };
 
@@ -121,7 +121,7 @@ static enum err api_template_delete(struct call *c)
 }
 
 static const struct api_route routes[] = {
-	{ HTTP_POST, "/v1/templates", SCOPE_SITE, api_template_create, &create_table, NULL, 0, "Create a template of sessions", 201, "Template" },
+	{ HTTP_POST, "/v1/templates", SCOPE_SITE, api_template_create, &template_create_table, NULL, 0, "Create a template of sessions", 201, "Template" },
 	{ HTTP_GET, "/v1/templates", SCOPE_SITE, api_template_list, NULL, &list_table, 0, "List the site's templates by name", 200, "TemplateList" },
 	{ HTTP_GET, "/v1/templates/{name}", SCOPE_SITE, api_template_get, NULL, NULL, 0, "Get a template", 200, "Template" },
 	{ HTTP_PATCH, "/v1/templates/{name}", SCOPE_SITE, api_template_update, &update_table, NULL, 0,

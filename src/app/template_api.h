@@ -5,6 +5,9 @@
 
 #include "app/call.h"
 
+/* What a new template may carry; fills a struct template_change. */
+extern const struct field_table template_create_table;
+
 extern const struct feature template_api_feature;
 
 #endif

@@ -83,6 +83,8 @@ static int cmd_sweep(struct cli *c)
 	enum err e = janitor_sweep(c->task, &c->conf, &report);
 	if (e)
 		return cli_fail(c, e);
+	if (report.is_elsewhere)
+		fputs("parley: another process sweeps this install\n", stderr);
 	buf_init(&b, c->task->arena, 512);
 	if (c->wants_json)
 		buf_addf(&b, "{\"total\":%lld,\"kinds\":{", (long long)report.total);
@@ -210,6 +212,9 @@ static const struct cli_command commands[] = {
 	{ .name = NULL },
 };
 
+/* In the order in which help shows them. */
+static const struct cli_command *const tables[] = { commands, cmd_site_commands, cmd_template_commands, cmd_stats_commands };
+
 static void print_commands(FILE *to, const struct cli_command *list)
 {
 	for (const struct cli_command *k = list; k->name; k++)
@@ -222,8 +227,8 @@ static void print_usage(FILE *to)
 	      "  -c FILE         read the settings from FILE (or name it in PARLEY_CONFIG; else " CONF_DEFAULT " when it exists)\n"
 	      "  -o NAME=VALUE   set one setting\n"
 	      "  --json          print JSON\n\ncommands:\n", to);
-	print_commands(to, commands);
-	print_commands(to, cmd_site_commands);
+	for (size_t i = 0; i < COUNT(tables); i++)
+		print_commands(to, tables[i]);
 }
 
 static int cmd_help(struct cli *c)
@@ -244,13 +249,14 @@ static int match(const char *name, int argc, char **argv)
 	return is_first && argc > 1 && strcmp(argv[1], space + 1) == 0 ? 2 : 0;
 }
 
-static const struct cli_command *find_command(const struct cli_command *list, int argc, char **argv, int *words_r)
+static const struct cli_command *find_command(int argc, char **argv, int *words_r)
 {
-	for (const struct cli_command *k = list; k->name; k++) {
-		*words_r = match(k->name, argc, argv);
-		if (*words_r)
-			return k;
-	}
+	for (size_t i = 0; i < COUNT(tables); i++)
+		for (const struct cli_command *k = tables[i]; k->name; k++) {
+			*words_r = match(k->name, argc, argv);
+			if (*words_r)
+				return k;
+		}
 	return NULL;
 }
 
@@ -313,9 +319,7 @@ int cli_main(int argc, char **argv)
 	if (at >= argc) {
 		print_usage(stderr);
 	} else if (at > 0) {
-		const struct cli_command *k = find_command(commands, argc - at, argv + at, &words);
-		if (!k)
-			k = find_command(cmd_site_commands, argc - at, argv + at, &words);
+		const struct cli_command *k = find_command(argc - at, argv + at, &words);
 		c.argc = argc - at - words;
 		c.argv = argv + at + words;
 		if (k)

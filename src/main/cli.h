@@ -32,8 +32,10 @@ struct cli_command {
 	int (*run)(struct cli *c); /* returns an exit status of main.h */
 };
 
-/* The operator's commands on sites, keys, providers and agents (cmd_site.c); ends with a row whose name is NULL. */
-extern const struct cli_command cmd_site_commands[];
+/* The commands of cmd_<name>.c; each ends with a row whose name is NULL. */
+extern const struct cli_command cmd_site_commands[];     /* sites, keys, providers, agents */
+extern const struct cli_command cmd_template_commands[];
+extern const struct cli_command cmd_stats_commands[];
 
 /* Runs the program's command line; returns an exit status of main.h. */
 int cli_main(int argc, char **argv);

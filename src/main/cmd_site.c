@@ -164,10 +164,10 @@ static int cmd_site_show(struct cli *c)
 	} else {
 		char id[IDENT_SIZE];
 		ident_format(PREFIX_SITE, &s.id, id);
-		buf_addf(&b, "name       %.*s\nid         %s\ntitle      %.*s\nstatus     %s\ndomains    %.*s\norigins    %.*s\n", (int)s.name.n, s.name.p, id,
+		buf_addf(&b, "name           %.*s\nid             %s\ntitle          %.*s\nstatus         %s\ndomains        %.*s\norigins        %.*s\n", (int)s.name.n, s.name.p, id,
 			 (int)s.title.n, s.title.p, s.is_paused ? "paused" : "active", (int)s.domains.n, s.domains.p, (int)s.origins.n, s.origins.p);
 		for (enum ttl_class k = TTL_SESSION; k < TTL_COUNT; k++) {
-			buf_addf(&b, "%-10s ", site_ttl_name(k));
+			buf_addf(&b, "ttl %-10s ", site_ttl_name(k));
 			add_time(&b, site_ttl(&c->conf, &s, k));
 			buf_add_char(&b, '\n');
 		}

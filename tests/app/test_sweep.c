@@ -85,3 +85,31 @@ Test(sweep, one_process_holds_the_lock_until_it_runs_out)
 	cr_assert_eq(sql_int(h, "SELECT COUNT(*) FROM locks", NULL, 0), 1);
 	api_close(&h);
 }
+
+/* SES-8: `parley sweep` says what it did, and the next one need not wait for its lock to run out. */
+Test(sweep, a_run_of_its_own_reports_by_kind_and_gives_the_lock_back)
+{
+	struct api *h = api_open_with(API_OWN, NULL);
+	struct sweep_report report;
+	struct ident other = ident_new();
+	new_session(h, h->sk, NULL, NULL);
+	sql_run(h, "UPDATE sessions SET active_at = 1, expires_at = 1", NULL, 0);
+	sql_run(h, "UPDATE conversations SET created_at = 1", NULL, 0);
+	cr_assert_eq(app_sweep_report(&h->task, h->app, &report), ERR_OK);
+	cr_assert_eq(report.total, 1);
+	int64_t n_ended = -1, total = 0;
+	for (size_t i = 0; i < report.n; i++) {
+		total += report.kinds[i].n;
+		if (strcmp(report.kinds[i].name, "expire") == 0)
+			n_ended = report.kinds[i].n;
+		cr_assert_gt(strlen(report.kinds[i].help), 5);
+	}
+	cr_assert_eq(n_ended, 1);
+	cr_assert_eq(total, report.total);
+	cr_assert_leq(sql_int(h, "SELECT held_until FROM locks", NULL, 0), stamp_now());
+	sql_run(h, "UPDATE locks SET owner = ?, held_until = ?", DB_ARGS(db_ident(&other), db_int(stamp_now() + 60000)));
+	cr_assert_eq(app_sweep_report(&h->task, h->app, &report), ERR_OK);
+	cr_assert(report.is_elsewhere && report.total == 0 && report.n == 0);
+	cr_assert_gt(sql_int(h, "SELECT held_until FROM locks", NULL, 0), stamp_now(), "another's is not given back");
+	api_close(&h);
+}
