@@ -15,7 +15,8 @@
  *   {"type":PROVIDER,"raw":OBJECT}       a block that only this provider knows, byte for byte
  *
  * PROVIDER is openai, anthropic or gemini. A part, a tool call and `extra` itself may have a member of such a name: an object of the members that
- * this provider's form had and that are not listed here (a signature, a cache mark). It is spliced in again for that provider alone.
+ * this provider's form had and that are not listed here (a signature, a cache mark). It is spliced in again for that provider alone. In extra its
+ * "turn" holds those of the turn that the message stood in, where turns hold several.
  *
  * extra.tool_calls is [{"id":I,"name":N,"arguments":TEXT}], as turns store it; OpenAI's nested form is understood too. A tool's answer is a message of
  * role tool with extra.tool_call_id, and extra.is_error where it failed.
