@@ -7,7 +7,10 @@
 #include "app/agent.h"
 #include "app/agent_api.h"
 #include "app/clone.h"
+#include "app/compress.h"
+#include "app/compress_api.h"
 #include "app/context.h"
+#include "app/context_api.h"
 #include "app/conversation.h"
 #include "app/conversation_api.h"
 #include "app/dispatch.h"
@@ -47,10 +50,10 @@
 
 /* A feature may include those above it, never one below. */
 const struct feature *const app_features[] = {
-	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &idem_feature, &group_feature, &summary_feature, &context_feature, &message_feature, &conversation_feature, &message_edit_feature,
+	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &idem_feature, &group_feature, &summary_feature, &context_feature, &compress_feature, &message_feature, &conversation_feature, &message_edit_feature,
 	&session_feature, &session_list_feature, &session_update_feature, &turn_feature, &session_stats_feature, &expire_feature, &retire_feature, &purge_feature,
 	&sweep_feature, &stats_feature, &site_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &session_update_api_feature, &session_stats_api_feature, &message_api_feature, &conversation_api_feature,
-	&message_edit_api_feature, &clone_feature, &turn_api_feature, &health_feature, &openapi_feature,
+	&message_edit_api_feature, &clone_feature, &turn_api_feature, &context_api_feature, &compress_api_feature, &health_feature, &openapi_feature,
 	NULL,
 };
 

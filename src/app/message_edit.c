@@ -7,6 +7,7 @@
 
 #include "app/codec.h"
 #include "app/lineage.h"
+#include "app/summary.h"
 #include "base/stamp.h"
 
 enum { ERASE, MASK, MASK_AGAIN, FLAG, OWNED, DESCENDANTS, VERSIONS };
@@ -75,10 +76,13 @@ static enum err change_row(struct task *t, struct db_conn *c, struct erasure *x)
 		return e;
 	bool is_own = r->n_rows && db_cell_ident(r, 0, 0, &owner) && ident_equal(&owner, &h->session);
 	bool is_cloned = s.flags & SESSION_IS_CLONED;
-	if (!is_own || (x->is_deletion && is_cloned))
-		return mask(t, c, x, s.flags);
+	if (!is_own || (x->is_deletion && is_cloned)) {
+		e = mask(t, c, x, s.flags);
+		return e ? e : summary_forget_session(t, c, &h->site, &h->session, x->old->seq);
+	}
 	x->reaches_clones = is_cloned;
-	return db_run(t, c, &stmts[ERASE],
+	e = summary_forget(t, c, &h->site, &x->old->stored_in, x->old->seq);
+	return e ? e : db_run(t, c, &stmts[ERASE],
 		      DB_ARGS(db_blob(x->content.p, x->content.n), db_blob(x->extra.p, x->extra.n), db_ident(&x->old->stored_in), db_int(x->old->seq),
 			      db_ident(&h->site)), NULL);
 }

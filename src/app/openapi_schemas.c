@@ -57,6 +57,19 @@ static const char message[] = CLOSED("A message; seq is its place in the convers
 static const char message_or_list[] = "{'oneOf':[" REF(Message) "," CLOSED("What a batch made, in its order", "'data'",
 	"'data':{'type':'array','minItems':1,'items':" REF(Message) "}") "]}";
 
+static const char context_message[] = OPEN("A message of a context; without an id it was put in for the missing result of a tool call", "'role','content'",
+	"'role':{'enum':['system','developer','user','assistant','tool','unknown']},'content':{'type':['string','array']},"
+	"'repaired':{'const':true,'description':'It is not stored'}");
+#define CONTEXT_FACTS "'tokens':" COUNT_OF ",'first_seq':" COUNT_OF ",'last_seq':" COUNT_OF ",'truncated':{'type':'boolean','description':'Not even the newest turn fits'}"
+static const char context[] = CLOSED("What a model is given of a conversation; tokens are estimated, seqs are 0 without messages",
+	"'system','summary','summary_upto_seq','messages','tokens','first_seq','last_seq','truncated'",
+	"'system':" TEXT_OR_NULL ",'summary':" TEXT_OR_NULL ",'summary_upto_seq':" COUNT_OF ",'messages':{'type':'array','items':" REF(ContextMessage) "}," CONTEXT_FACTS);
+
+static const char compression[] = CLOSED("The summary that now stands for the messages up to upto_seq; messages is how many it newly stands for",
+	"'conversation_id','summary','method','upto_seq','messages','tokens_before','tokens_after'",
+	"'conversation_id':" IDENT("cnv") ",'summary':" TEXT_OR_NULL ",'method':{'enum':['extract','provider',null]},'upto_seq':" COUNT_OF ",'messages':" COUNT_OF ","
+	"'tokens_before':" COUNT_OF ",'tokens_after':" COUNT_OF);
+
 /* --- sessions --- */
 
 #define SESSION_REQUIRED                                                                                                     \
@@ -190,7 +203,14 @@ static const struct openapi_schema schemas[] = {
 	{ "Answer", answer,
 	  "{'session_id':'" SESSION_ID "','turn_id':'" TURN_ID "','result':'Every morning.','success':true,'finish':'stop','message':" ANSWER_MESSAGE
 	  ",'user_message':" USER_MESSAGE ",'usage':" USAGE_EXAMPLE ",'steps':[]}" },
+	{ "Compression", compression,
+	  "{'conversation_id':'" CONVERSATION_ID "','summary':'user: Do you bake rye bread?','method':'extract','upto_seq':2,"
+	  "'messages':2,'tokens_before':96,'tokens_after':16}" },
 	{ "ContentPart", content_part, NULL },
+	{ "Context", context,
+	  "{'system':'Answer briefly.','summary':null,'summary_upto_seq':0,'messages':[" USER_MESSAGE "," ANSWER_MESSAGE "],'tokens':27,'first_seq':1,"
+	  "'last_seq':2,'truncated':false}" },
+	{ "ContextMessage", context_message, "{'role':'tool','content':'No result of this call was stored.','tool_call_id':'call_1','repaired':true}" },
 	{ "Conversation", conversation, CONVERSATION_EXAMPLE },
 	{ "ConversationList", LIST_OF("A page of conversations", Conversation), LIST_EXAMPLE(CONVERSATION_EXAMPLE) },
 	{ "Health", health, "{'status':'ok'}" },

@@ -8,6 +8,7 @@
 #include "app/purge.h"
 
 #include "app/message.h"
+#include "app/summary.h"
 #include "app/turn.h"
 
 #define LOCK_SQL "SELECT waits FROM deletions WHERE conversation = ? AND site = ?"
@@ -120,7 +121,9 @@ static enum err purge_below(struct task *t, struct app *app, const struct ident 
 			return e;
 		*n_r += n;
 	} while (n > 0);
-	return ERR_OK;
+	e = summary_purge(t, app, site, conversation, keep, &n);
+	*n_r += e ? 0 : n;
+	return e;
 }
 
 /* One conversation, and the ancestors that waited for it. One that is not noted is in use: nothing is touched. */

@@ -15,17 +15,15 @@
 #define COLUMNS "s.upto_seq, s.content, s.method, s.tokens_before, s.tokens_after, s.created_at"
 #define FIND_SQL "SELECT " COLUMNS " FROM summaries s WHERE s.conversation = ? AND s.site = ? AND s.upto_seq <= ?"
 #define NEWEST " ORDER BY s.upto_seq DESC LIMIT 1"
-#define LOCK_SQL "SELECT s.id, s.flags FROM conversations c JOIN sessions s ON s.id = c.session WHERE c.id = ? AND c.site = ?"
 #define LOCK_ONE_SQL "SELECT c.session FROM conversations c WHERE c.id = ? AND c.site = ?"
-#define LOCK_SESSION_SQL "SELECT s.id FROM sessions s WHERE s.id = ? AND s.site = ?"
+#define LOCK_SESSION_SQL "SELECT s.flags FROM sessions s WHERE s.id = ? AND s.site = ?"
 
-enum { FIND, FIND_UNMASKED, LOCK, LOCK_ONE, LOCK_SESSION, REMOVE, INSERT, FLAG, COVERING, COVERING_OF_SESSION, PURGE };
+enum { FIND, FIND_UNMASKED, LOCK_ONE, LOCK_SESSION, REMOVE, INSERT, FLAG, COVERING, COVERING_OF_SESSION, PURGE };
 static const struct db_stmt stmts[] = {
 	[FIND] = { FIND_SQL NEWEST, NULL, NULL },
 	[FIND_UNMASKED] = { FIND_SQL " AND (s.upto_seq < (SELECT COALESCE(MIN(x.seq), 9223372036854775807) FROM message_masks x"
 			    " WHERE x.session = ? AND x.site = ?) OR EXISTS (SELECT 1 FROM conversations c WHERE c.id = s.conversation AND c.session = ?))"
 			    NEWEST, NULL, NULL },
-	[LOCK] = { LOCK_SQL " FOR UPDATE", LOCK_SQL, NULL },
 	[LOCK_ONE] = { LOCK_ONE_SQL " FOR UPDATE", LOCK_ONE_SQL, NULL },
 	[LOCK_SESSION] = { LOCK_SESSION_SQL " FOR UPDATE", LOCK_SESSION_SQL, NULL },
 	[REMOVE] = { "DELETE FROM summaries WHERE conversation = ? AND site = ? AND upto_seq = ?", NULL, NULL },
@@ -38,7 +36,7 @@ static const struct db_stmt stmts[] = {
 		       " SELECT s.conversation, s.upto_seq FROM d JOIN summaries s ON s.conversation = d.id WHERE s.site = ? AND s.upto_seq >= ?", NULL, NULL },
 	[COVERING_OF_SESSION] = { "SELECT s.conversation, s.upto_seq FROM conversations c JOIN summaries s ON s.conversation = c.id"
 				  " WHERE c.session = ? AND c.site = ? AND s.upto_seq >= ?", NULL, NULL },
-	[PURGE] = { "DELETE FROM summaries WHERE conversation = ? AND site = ?", NULL, NULL },
+	[PURGE] = { "DELETE FROM summaries WHERE conversation = ? AND site = ? AND upto_seq > ?", NULL, NULL },
 };
 
 _Static_assert(SESSION_HAS_SUMMARIES == 4, "the statement FLAG says so");
@@ -82,12 +80,12 @@ enum err summary_lock(struct task *t, struct db_conn *c, const struct head *h, i
 {
 	struct db_rows *r;
 	struct ident session;
-	enum err e = db_query(t, c, &stmts[LOCK], DB_ARGS(db_ident(&h->conversation), db_ident(&h->site)), &r);
-	if (e)
-		return e;
-	if (r->n_rows == 0 || !db_cell_ident(r, 0, 0, &session) || !ident_equal(&session, &h->session))
-		return task_fail(t, ERR_NOT_FOUND, "there is no such conversation");
-	*flags_r = (int)db_cell_int(r, 0, 1);
+	enum err e = db_query(t, c, &stmts[LOCK_SESSION], DB_ARGS(db_ident(&h->session), db_ident(&h->site)), &r);
+	*flags_r = !e && r->n_rows ? (int)db_cell_int(r, 0, 0) : 0;
+	if (!e)
+		e = db_query(t, c, &stmts[LOCK_ONE], DB_ARGS(db_ident(&h->conversation), db_ident(&h->site)), &r);
+	if (!e && (r->n_rows == 0 || !db_cell_ident(r, 0, 0, &session) || !ident_equal(&session, &h->session)))
+		e = task_fail(t, ERR_NOT_FOUND, "there is no such conversation");
 	int64_t base = lineage_base(h->lineage);
 	for (int64_t seq = upto_seq < base ? upto_seq : base; !e && seq >= 1;) {
 		struct lineage_run run = lineage_find(&h->conversation, h->lineage, seq);
@@ -157,9 +155,10 @@ enum err summary_forget_session(struct task *t, struct db_conn *c, const struct 
 	return e ? e : remove_all(t, c, site, r);
 }
 
-enum err summary_purge(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, int64_t *n_r)
+enum err summary_purge(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, int64_t keep,
+			int64_t *n_r)
 {
-	return store_run(t, app, &stmts[PURGE], DB_ARGS(db_ident(conversation), db_ident(site)), n_r);
+	return store_run(t, app, &stmts[PURGE], DB_ARGS(db_ident(conversation), db_ident(site), db_int(keep)), n_r);
 }
 
 const struct feature summary_feature = { .name = "summary", .stmts = stmts, .n_stmts = COUNT(stmts) };

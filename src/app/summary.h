@@ -45,8 +45,8 @@ enum err summary_forget(struct task *t, struct db_conn *c, const struct ident *s
  */
 enum err summary_forget_session(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, int64_t seq) MUST_CHECK;
 
-/* Removes the summaries of a conversation that is purged; *n_r counts them. */
-enum err summary_purge(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, int64_t *n_r) MUST_CHECK;
+/* Removes the summaries of a detached conversation that reach beyond `keep`, the last message of it that others see (0: none); *n_r counts them. */
+enum err summary_purge(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, int64_t keep, int64_t *n_r) MUST_CHECK;
 
 extern const struct feature summary_feature;
 
