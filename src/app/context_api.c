@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* context_api: the context of a conversation over HTTP. */
+/* context_api: the context of a conversation over HTTP, in our own form or as a provider's document. */
 #include "app/context_api.h"
 
 #include <stddef.h>
@@ -8,15 +8,18 @@
 #include "app/context.h"
 #include "app/conversation.h"
 #include "app/dispatch.h"
+#include "llm/convert.h"
 
 struct get_in {
 	int64_t tokens, min_seq;
-	struct bytes conversation;
+	struct bytes format, conversation;
 };
 
 static const struct field get_fields[] = {
 	{ .name = "tokens", .type = FIELD_INT, .min = 1, .max = 100000000, .offset = offsetof(struct get_in, tokens),
 	  .help = "Most tokens of it all, as estimated; the server's settings bound it too" },
+	{ .name = "format", .type = FIELD_ENUM, .choices = "parley|" CONVERT_CHOICES, .offset = offsetof(struct get_in, format),
+	  .help = "parley, as unless said, or the document of a provider" },
 	{ .name = "conversation", .type = FIELD_STRING, .min = 1, .max = 64, .offset = offsetof(struct get_in, conversation),
 	  .help = "A conversation of the session, the active one unless said" },
 	{ .name = "min_seq", .type = FIELD_INT, .min = 0, .max = INT64_MAX, .offset = offsetof(struct get_in, min_seq), .help = "The newest seq the client knows of" },
@@ -86,6 +89,31 @@ static void write_parley(struct call *c, const struct context *x)
 	add_facts(b, x);
 }
 
+/* System text and summary go in front as a message of the system; the format puts it where its provider wants it. */
+static void write_document(struct call *c, enum convert_kind kind, const struct context *x)
+{
+	struct arena *a = c->task->arena;
+	struct bytes instructions = context_instructions(a, x), document, aside;
+	struct convert_message *m = arena_array(a, x->n + 1, sizeof *m);
+	size_t n = 0;
+	if (instructions.n) {
+		struct buf text;
+		buf_init(&text, a, instructions.n + 16);
+		buf_add_json(&text, instructions);
+		m[n++] = (struct convert_message){ .role = BYTES("system"), .content = buf_bytes(&text) };
+	}
+	for (size_t i = 0; i < x->n; i++)
+		m[n++] = (struct convert_message){ .role = bytes_of(role_name(x->rows[i].role)), .content = x->rows[i].content, .extra = x->rows[i].extra,
+						   .metadata = x->rows[i].metadata };
+	convert_format(c->task, kind, m, n, &document, &aside);
+	struct buf *b = &c->rs->body;
+	buf_add_char(b, '{');
+	buf_member_str(b, "format", convert_name(kind));
+	buf_member_json(b, "document", document);
+	buf_member_json(b, "aside", aside);
+	add_facts(b, x);
+}
+
 static enum err api_context_get(struct call *c)
 {
 	const struct get_in *in = c->query;
@@ -100,7 +128,11 @@ static enum err api_context_get(struct call *c)
 		e = context_build(c->task, c->app, c->head, &options, &x);
 	if (e)
 		return e;
-	write_parley(c, &x);
+	enum convert_kind kind = convert_find(in->format);
+	if (kind == CONVERT_NONE)
+		write_parley(c, &x);
+	else
+		write_document(c, kind, &x);
 	dispatch_reply(c, 200);
 	return ERR_OK;
 }

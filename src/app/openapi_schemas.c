@@ -61,9 +61,11 @@ static const char context_message[] = OPEN("A message of a context; without an i
 	"'role':{'enum':['system','developer','user','assistant','tool','unknown']},'content':{'type':['string','array']},"
 	"'repaired':{'const':true,'description':'It is not stored'}");
 #define CONTEXT_FACTS "'tokens':" COUNT_OF ",'first_seq':" COUNT_OF ",'last_seq':" COUNT_OF ",'truncated':{'type':'boolean','description':'Not even the newest turn fits'}"
-static const char context[] = CLOSED("What a model is given of a conversation; tokens are estimated, seqs are 0 without messages",
+static const char context[] = "{'oneOf':[" CLOSED("What a model is given of a conversation; tokens are estimated, seqs are 0 without messages",
 	"'system','summary','summary_upto_seq','messages','tokens','first_seq','last_seq','truncated'",
-	"'system':" TEXT_OR_NULL ",'summary':" TEXT_OR_NULL ",'summary_upto_seq':" COUNT_OF ",'messages':{'type':'array','items':" REF(ContextMessage) "}," CONTEXT_FACTS);
+	"'system':" TEXT_OR_NULL ",'summary':" TEXT_OR_NULL ",'summary_upto_seq':" COUNT_OF ",'messages':{'type':'array','items':" REF(ContextMessage) "}," CONTEXT_FACTS)
+	"," CLOSED("The same as a provider takes it, and aside what its form cannot say", "'format','document','aside','tokens','first_seq','last_seq','truncated'",
+	"'format':{'enum':['openai','anthropic','gemini']},'document':{'type':'object'},'aside':{}," CONTEXT_FACTS) "]}";
 
 static const char compression[] = CLOSED("The summary that now stands for the messages up to upto_seq; messages is how many it newly stands for",
 	"'conversation_id','summary','method','upto_seq','messages','tokens_before','tokens_after'",

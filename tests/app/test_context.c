@@ -481,3 +481,75 @@ Test(context, the_start_jumps_seldom_and_the_budget_is_used)
 	cr_assert_geq(r.used / r.n_steps, 65, "%lld%% used", (long long)(r.used / r.n_steps));
 	api_close(&h);
 }
+
+/* ---- over HTTP ---- */
+
+static struct answer get_context(struct api *h, const char *session, const char *query)
+{
+	struct answer a = api_get(h, h->sk, "/v1/sessions/%s/context%s", session, query);
+	must_be(a, 200);
+	return a;
+}
+
+/* Each provider gets the system text, with the summary behind it, where it wants it; calls and results are in its form. */
+Test(context, is_given_in_any_providers_form)
+{
+	struct api *h = api_open();
+	struct answer agent = api_post(h, h->sk, "{\"name\":\"baker\",\"instructions\":\"You bake.\"}", "/v1/agents");
+	must_be(agent, 201);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"baker\"}", NULL);
+	append(h, id, "{\"messages\":[{\"role\":\"user\",\"content\":\"Do you bake rye bread for weddings?\"},{\"role\":\"assistant\",\"content\":\"Every morning rye bread.\"},"
+		      "{\"role\":\"user\",\"content\":\"Order one\"},"
+		      "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"t1\",\"name\":\"order\",\"arguments\":\"{\\\"n\\\":1}\"}]},"
+		      "{\"role\":\"user\",\"content\":\"And?\",\"metadata\":{\"page\":3}}]}");
+	struct answer c = api_post(h, h->sk, "{\"keep_messages\":3}", "/v1/sessions/%s/compress", id);
+	must_be(c, 200);
+	assert_int(c, "upto_seq", 2);
+	struct answer own = get_context(h, id, "?format=parley");
+	assert_str(own, "system", "You bake.");
+	cr_assert_eq(count_at(&own, "messages"), 4);
+	cr_assert(bool_at(&own, "messages[2].repaired"));
+	assert_str(own, "messages[2].tool_call_id", "t1");
+	cr_assert_not(raw_at(&own, "messages[2].id").n);
+	struct answer o = get_context(h, id, "?format=openai"), a = get_context(h, id, "?format=anthropic"), g = get_context(h, id, "?format=gemini");
+	static const char *const texts[] = { "document.messages[0].content", "document.system", "document.systemInstruction.parts[0].text" };
+	const struct answer *forms[] = { &o, &a, &g };
+	for (size_t i = 0; i < COUNT(texts); i++) {
+		struct bytes raw = raw_at(forms[i], texts[i]);
+		cr_assert(memmem(raw.p, raw.n, "You bake.", 9), "%s: %s", texts[i], forms[i]->body.p);
+		cr_assert(memmem(raw.p, raw.n, "rye bread", 9), "the summary is behind it");
+		assert_int(*forms[i], "tokens", int_at(&own, "tokens"));
+		assert_int(*forms[i], "first_seq", 3);
+		assert_int(*forms[i], "last_seq", 5);
+	}
+	assert_str(o, "format", "openai");
+	assert_str(o, "document.messages[0].role", "system");
+	assert_str(o, "document.messages[2].tool_calls[0].function.name", "order");
+	assert_str(o, "document.messages[3].tool_call_id", "t1");
+	assert_str(a, "document.messages[1].content[0].type", "tool_use");
+	assert_str(a, "document.messages[2].content[0].type", "tool_result");
+	assert_str(g, "document.contents[1].parts[0].functionCall.name", "order");
+	cr_assert_not(is_null_at(&o, "aside"), "metadata is in no provider's form");
+	api_close(&h);
+}
+
+Test(context, reads_other_conversations_and_catches_up)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	add_messages(h, id, 1, 6);
+	struct answer s = api_get(h, h->sk, "/v1/sessions/%s", id);
+	struct answer branch = api_post(h, h->sk, "{\"at\":3}", "/v1/sessions/%s/conversations/%s/branch", id, str_at(&s, "conversation_id"));
+	must_be(branch, 201);
+	struct answer now = get_context(h, id, ""), then = get_context(h, id, api_text(h, "?conversation=%s&min_seq=2", str_at(&s, "conversation_id")));
+	assert_int(now, "last_seq", 3);
+	assert_int(then, "last_seq", 6);
+	struct answer few = get_context(h, id, api_text(h, "?tokens=12&conversation=%s", str_at(&s, "conversation_id")));
+	cr_assert_leq(int_at(&few, "tokens"), 12);
+	cr_assert_geq(count_at(&few, "messages"), 1);
+	cr_assert_not(bool_at(&few, "truncated"));
+	struct answer tiny = get_context(h, id, "?tokens=1");
+	cr_assert(bool_at(&tiny, "truncated"));
+	cr_assert_eq(count_at(&tiny, "messages"), 1);
+	api_close(&h);
+}
