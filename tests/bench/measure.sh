@@ -77,22 +77,37 @@ measure_rates()
 	done
 }
 
-# Few and many, side by side, by one client: what a request costs, not how many fit side by side.
+for_making()
+{
+	method=POST
+	export BENCH_BODY="$1"
+}
+
+# 10, 1,000 and 100,000, side by side, by one client: what a request costs, not how many fit side by side.
 measure_growth()
 {
 	seed_growth
 	round=0
 	# Round 0 warms up and is left out of the medians.
 	while test $round -le "$rounds"; do
-		for many in few many; do
+		for size in few mid many; do
 			as bench
 			for_appends
-			wrk_run growth append plain 1 $many $round append_$many.paths
+			wrk_run growth append plain 1 $size $round append_$size.paths
+			for_making '{"active":false}'
+			wrk_run growth branch plain 1 $size $round branch_$size.paths
+			for_making '{}'
+			wrk_run growth clone plain 1 $size $round clone_$size.paths
 			for_reads
-			wrk_run growth read20 plain 1 $many $round read_$many.paths
-			if test $many = few; then as bench-small; else as bench-large; fi
-			wrk_run growth list plain 1 $many $round list.paths
+			wrk_run growth read20 plain 1 $size $round read20_$size.paths
+			wrk_run growth context plain 1 $size $round context_$size.paths
+			as bench-$size
+			wrk_run growth list plain 1 $size $round list.paths
+			wrk_run growth list_tag plain 1 $size $round list_tag.paths
+			wrk_run growth list_user plain 1 $size $round list_user.paths
 		done
+		as bench
+		wrk_run search search plain 1 parley $round search.paths
 		round=$((round + 1))
 	done
 }

@@ -14,10 +14,19 @@ $1 == "rate" {
 }
 
 $1 == "growth" {
+	has_parley = 1
+	if ($6 > rounds)
+		rounds = $6
 	growth[$2, $5, $6] = $7
 	errors += $8
 	if ($8 > 0)
 		failed = failed sprintf("growth %s %s: %d errors\n", $2, $5, $8)
+}
+
+$1 == "search" {
+	if ($6 > 0)
+		searched[++n_searched] = $9
+	errors += $8
 }
 
 $1 == "memory" { pss += $2; rss += $3; workers++ }
@@ -55,11 +64,21 @@ function ratio(what, mode, clients, one, other,    all, n_all, i, r, list, n)
 	return median(list, n)
 }
 
-function cost(what,    list, n, r)
+# What a request costs at a size, as a multiple of what it costs at 10; within a round.
+function cost(what, size,    list, n, r)
 {
 	for (r = 1; r <= rounds; r++)
-		if (growth[what, "many", r] > 0)
-			list[++n] = growth[what, "few", r] / growth[what, "many", r]
+		if (growth[what, size, r] > 0)
+			list[++n] = growth[what, "few", r] / growth[what, size, r]
+	return median(list, n)
+}
+
+# What a request costs at a size, as a multiple of an append at 10.
+function appends(what, size,    list, n, r)
+{
+	for (r = 1; r <= rounds; r++)
+		if (growth[what, size, r] > 0)
+			list[++n] = growth["append", "few", r] / growth[what, size, r]
 	return median(list, n)
 }
 
@@ -116,9 +135,18 @@ END {
 		printf "append_vs_php_fpm_8_clients %.2f\n", ratio("append", "plain", "8", "parley", "php")
 		printf "append_vs_php_fpm_32_clients %.2f\n", ratio("append", "plain", "32", "parley", "php")
 		printf "append_vs_php_fpm_128_clients %.2f\n", ratio("append", "plain", "128", "parley", "php")
-		printf "append_100k_vs_10 %.2f\n", cost("append")
-		printf "read20_100k_vs_10 %.2f\n", cost("read20")
-		printf "list_100k_vs_10 %.2f\n", cost("list")
+		n_grown = split("append read20 context list list_tag list_user", grown, " ")
+		for (i = 1; i <= n_grown; i++) {
+			printf "%s_1k_vs_10 %.2f\n", grown[i], cost(grown[i], "mid")
+			printf "%s_100k_vs_10 %.2f\n", grown[i], cost(grown[i], "many")
+		}
+		n_made = split("branch clone", made, " ")
+		for (i = 1; i <= n_made; i++) {
+			printf "%s_10_vs_append %.2f\n", made[i], appends(made[i], "few")
+			printf "%s_1k_vs_append %.2f\n", made[i], appends(made[i], "mid")
+			printf "%s_100k_vs_append %.2f\n", made[i], appends(made[i], "many")
+		}
+		printf "search_5k_ms %.1f\n", median(searched, n_searched) / 1000
 		printf "worker_mb %.1f\n", workers ? pss / workers / 1024 : 0
 		printf "worker_rss_mb %.1f\n", workers ? rss / workers / 1024 : 0
 	}

@@ -3,17 +3,18 @@
 # run.sh: measures parley against programs that do less, behind one nginx, in rounds that interleave them, so that a machine that
 # gets slower gets slower for all. Prints tables of medians, and one line for each ratio.
 #
-#   sh tests/bench/run.sh [--short] [--without-parley]      PARLEY=... names a built binary
+#   sh tests/bench/run.sh [--short] [--without-parley | --growth]      PARLEY=... names a built binary; --growth: only what grows
 set -u
 
 cd "$(dirname "$0")/../.." || exit 1
 root=$(pwd -P)
 here=$root/tests/bench
-rounds=5 seconds=3 with_parley=yes
+rounds=5 seconds=3 with_parley=yes with_rates=yes
 for argument in "$@"; do
 	case $argument in
 	--short) rounds=3 seconds=1 ;;
 	--without-parley) with_parley=no ;;
+	--growth) with_rates=no ;;
 	*) sed -n 's/^# \{0,3\}//p' "$0" | sed -n 2,5p; exit 2 ;;
 	esac
 done
@@ -47,7 +48,7 @@ start_nginx "$port" "$port_kept"
 . "$here/seed.sh"
 . "$here/measure.sh"
 echo "Measuring" >&2
-measure_rates
+test $with_rates = no || measure_rates
 test $with_parley = no || measure_growth
 test $with_parley = no || measure_memory
 cat "$dir/sizes"

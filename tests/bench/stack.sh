@@ -128,7 +128,7 @@ log_level = ${BENCH_LOG_LEVEL:-warn}
 ${BENCH_SETTINGS:-}
 END
 	parley migrate >/dev/null || exit 1
-	for site in bench bench-small bench-large; do
+	for site in bench bench-few bench-mid bench-many; do
 		parley site add "$site" >/dev/null && parley agent add "$site" echo --provider echo >/dev/null || exit 1
 		parley key add "$site" --kind secret >"$dir/$site.key" || exit 1
 	done
