@@ -11,9 +11,8 @@
 #include "app/session_api.h"
 #include "base/metrics.h"
 
-enum { FLAGS, MARK, COPY_MASKS };
+enum { MARK, COPY_MASKS };
 static const struct db_stmt stmts[] = {
-	[FLAGS] = { "SELECT flags FROM sessions WHERE id = ? AND site = ?", NULL, NULL },
 	[MARK] = { "UPDATE sessions SET flags = flags | 2 WHERE id = ? AND site = ?", NULL, NULL },
 	[COPY_MASKS] = { "INSERT INTO message_masks (session, conversation, seq, site, content, extra, created_at)"
 			 " SELECT ?, conversation, seq, site, content, extra, created_at FROM message_masks WHERE session = ? AND site = ? AND seq <= ?",
@@ -54,26 +53,22 @@ static struct session_new describe(struct arena *a, struct bytes original, const
 }
 
 enum err clone_insert(struct task *t, struct db_conn *c, const struct head *h, const struct conversation *from, const struct clone_new *in,
-		      struct ident *id_r)
+		      struct head *made_r)
 {
 	struct bytes original = object_of(t->arena, h);
 	struct agent agent = { .id = h->agent, .site = h->site, .name = text_of(t->arena, original, "agent", (struct bytes){ NULL, 0 }) };
 	struct session_new fresh = describe(t->arena, original, in);
-	struct db_rows *r;
 	enum err e = session_check_documents(t, fresh.metadata, fresh.state, fresh.config);
-	if (!e)
-		e = db_query(t, c, &stmts[FLAGS], DB_ARGS(db_ident(&h->session), db_ident(&h->site)), &r);
 	if (e)
 		return e;
-	int flags = r->n_rows ? (int)db_cell_int(r, 0, 0) : 0;
-	fresh.flags = flags & (SESSION_HAS_MASKS | SESSION_HAS_SUMMARIES);
+	fresh.flags = h->flags & (SESSION_HAS_MASKS | SESSION_HAS_SUMMARIES);
 	fresh.from = from;
 	fresh.idle_ttl = h->idle_ttl;
-	e = session_insert(t, c, &h->site, &agent, &fresh, id_r);
-	if (!e && !(flags & SESSION_IS_CLONED))
+	e = session_insert(t, c, &h->site, &agent, &fresh, made_r);
+	if (!e && !(h->flags & SESSION_IS_CLONED))
 		e = db_run(t, c, &stmts[MARK], DB_ARGS(db_ident(&h->session), db_ident(&h->site)), NULL);
-	if (!e && (flags & SESSION_HAS_MASKS))
-		e = db_run(t, c, &stmts[COPY_MASKS], DB_ARGS(db_ident(id_r), db_ident(&h->session), db_ident(&h->site), db_int(in->at)), NULL);
+	if (!e && (h->flags & SESSION_HAS_MASKS))
+		e = db_run(t, c, &stmts[COPY_MASKS], DB_ARGS(db_ident(&made_r->session), db_ident(&h->session), db_ident(&h->site), db_int(in->at)), NULL);
 	return e;
 }
 
@@ -103,7 +98,6 @@ struct clone {
 	struct call *c;
 	const struct clone_in *in;
 	struct conversation from;
-	struct ident id;
 	struct head h;
 };
 
@@ -111,14 +105,12 @@ static enum err clone_in_transaction(struct task *t, struct db_conn *conn, void 
 {
 	struct clone *cl = arg;
 	struct call *c = cl->c;
-	enum err e = clone_insert(t, conn, c->head, &cl->from, &cl->in->make, &cl->id);
-	if (!e)
-		e = head_read(t, c->app, conn, &c->who.site, &cl->id, &cl->h);
+	enum err e = clone_insert(t, conn, c->head, &cl->from, &cl->in->make, &cl->h);
 	if (e)
 		return e;
 	buf_clear(&c->rs->body);
 	session_api_write(c, &c->rs->body, &cl->h);
-	return idem_store(t, conn, &c->idem, c->app, &c->who.site, &cl->id, 201, buf_bytes(&c->rs->body));
+	return idem_store(t, conn, &c->idem, c->app, &c->who.site, &cl->h.session, 201, buf_bytes(&c->rs->body));
 }
 
 static enum err check_clone(struct call *c, struct clone_in *in)

@@ -15,11 +15,11 @@ struct clone_new {
 
 /*
  * Within the caller's transaction: makes a session that sees what `from`, a conversation of h's session, holds up to in->at, masks included. h's session
- * is marked as cloned, so that what it deletes later stays with the clone. id_r is the new session's. Errors: ERR_NOT_FOUND (the original
- * is gone), ERR_DUPLICATE (own id), ERR_INVALID (limits).
+ * is marked as cloned, so that what it deletes later stays with the clone. made_r is the clone's head, without messages. Errors: ERR_NOT_FOUND (the
+ * original is gone), ERR_DUPLICATE (own id), ERR_INVALID (limits).
  */
 enum err clone_insert(struct task *t, struct db_conn *c, const struct head *h, const struct conversation *from, const struct clone_new *in,
-		      struct ident *id_r) MUST_CHECK;
+		      struct head *made_r) MUST_CHECK;
 
 extern const struct feature clone_feature;
 

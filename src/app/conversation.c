@@ -14,17 +14,21 @@
 	"c.id, (SELECT p.id FROM conversations p WHERE p.id = c.parent AND p.session = c.session), c.lineage, c.title, c.created_at,"                                                            \
 	" (SELECT MAX(m.seq) FROM messages m WHERE m.conversation = c.id),"                                            \
 	" (SELECT m.created_at FROM messages m WHERE m.conversation = c.id ORDER BY m.seq DESC LIMIT 1)"
-/* In share mode, as appends hold the row: they go on meanwhile, while a deletion waits. */
 #define SESSION_SQL "SELECT status, flags, conversation, version FROM sessions WHERE id = ? AND site = ?"
-#define LOCK_SQL "SELECT session FROM conversations WHERE id = ? AND site = ?"
+#define INSERT_SQL "INSERT INTO conversations (id, site, session, parent, base_seq, lineage, title, created_at)"
+/* In share mode, as appends hold the row: they go on meanwhile, while a deletion waits. */
+#define DESCEND_SQL INSERT_SQL " SELECT ?, ?, ?, ?, ?, ?, ?, ? FROM conversations c WHERE c.id = ? AND c.site = ? AND c.session <> ?"
+#define BRANCH_SQL INSERT_SQL " SELECT ?, ?, ?, ?, ?, ?, ?, ? FROM conversations c JOIN sessions s ON s.id = c.session"                         \
+	" WHERE c.id = ? AND c.site = ? AND c.session = ? AND s.status = 1"
 
-enum { SESSION, READ, LIST, INSERT, LOCK, ACTIVATE, CLEAR, NOTE_ALL, DETACH_ALL, NOTE, DETACH, RENAME, FORGET_MASKS };
+enum { SESSION, READ, LIST, INSERT, DESCEND, BRANCH, ACTIVATE, CLEAR, NOTE_ALL, DETACH_ALL, NOTE, DETACH, RENAME, FORGET_MASKS };
 static const struct db_stmt stmts[] = {
 	[SESSION] = { SESSION_SQL " FOR UPDATE", SESSION_SQL, NULL },
 	[READ] = { "SELECT " COLUMNS " FROM conversations c WHERE c.id = ? AND c.session = ? AND c.site = ?", NULL, NULL },
 	[LIST] = { "SELECT " COLUMNS " FROM conversations c WHERE c.session = ? AND c.site = ? AND c.id > ? ORDER BY c.id LIMIT ?", NULL, NULL },
-	[INSERT] = { "INSERT INTO conversations (id, site, session, parent, base_seq, lineage, title, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
-	[LOCK] = { LOCK_SQL " LOCK IN SHARE MODE", LOCK_SQL, NULL },
+	[INSERT] = { INSERT_SQL " VALUES (?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
+	[DESCEND] = { DESCEND_SQL " LOCK IN SHARE MODE", DESCEND_SQL, NULL },
+	[BRANCH] = { BRANCH_SQL " FOR UPDATE", BRANCH_SQL, NULL },
 	[ACTIVATE] = { "UPDATE sessions SET conversation = ?, version = version + 1, updated_at = ?, active_at = ? WHERE id = ? AND site = ?", NULL, NULL },
 	[CLEAR] = { "UPDATE sessions SET conversation = ?, version = version + 1, flags = 0, updated_at = ?, active_at = ? WHERE id = ? AND site = ?", NULL, NULL },
 	[NOTE_ALL] = { "INSERT INTO deletions (conversation, site, created_at, waits) SELECT c.id, c.site, ?, 0 FROM conversations c"
@@ -106,38 +110,61 @@ enum err conversation_enter(struct task *t, struct app *app, struct head *h, str
 	return ERR_OK;
 }
 
-/* Keeps a conversation from being deleted until the transaction ends. */
-static enum err lock_source(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *id)
+/* Describes a conversation that descends from another, or from none. */
+static enum err describe(struct task *t, const struct ident *site, const struct ident *session, const struct conversation *from, int64_t at,
+			 struct bytes title, struct conversation *made_r)
 {
-	struct db_rows *r;
-	struct ident session;
-	enum err e = db_query(t, c, &stmts[LOCK], DB_ARGS(db_ident(id), db_ident(site)), &r);
-	if (!e && (r->n_rows == 0 || !db_cell_ident(r, 0, 0, &session) || ident_is_zero(&session)))
-		e = task_fail(t, ERR_NOT_FOUND, NONE_FITS);
-	return e;
+	int64_t now = stamp_now();
+	*made_r = (struct conversation){ .id = ident_new(), .site = *site, .session = *session, .title = bytes_or(title, BYTES("")), .last_seq = from ? at : 0,
+					 .created_at = now, .last_at = now };
+	if (!from)
+		return ERR_OK;
+	if (!lineage_branch(t->arena, &from->id, from->lineage, at, &made_r->lineage, &made_r->parent))
+		return task_fail(t, ERR_INVALID, "a conversation may descend from at most %d others", LINEAGE_DEPTH);
+	/* Two that begin anew in place of one conversation are versions of each other, not of one another's. */
+	if (at == 0 && ident_equal(&from->session, session) && from->lineage.n == 0 && !ident_is_zero(&from->parent))
+		made_r->parent = from->parent;
+	return ERR_OK;
+}
+
+/* Inserts what was described: alone, or on condition that `from` is still there. */
+static enum err insert(struct task *t, struct db_conn *c, int which, const struct conversation *m, const struct ident *from, const struct ident *of)
+{
+	int64_t n;
+	const struct db_arg args[] = { db_ident(&m->id), db_ident(&m->site), db_ident(&m->session), ident_is_zero(&m->parent) ? db_null() : db_ident(&m->parent),
+				       db_int(lineage_base(m->lineage)), m->lineage.n ? db_blob(m->lineage.p, m->lineage.n) : db_null(), db_text(m->title),
+				       db_int(m->created_at), db_ident(from), db_ident(&m->site), db_ident(of) };
+	enum err e = db_run(t, c, &stmts[which], args, which == INSERT ? 8 : COUNT(args), &n);
+	return !e && n == 0 ? task_fail(t, ERR_NOT_FOUND, NONE_FITS) : e;
 }
 
 enum err conversation_insert(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, const struct conversation *from,
-			     int64_t at, struct bytes title, struct ident *id_r)
+			     int64_t at, struct bytes title, struct conversation *made_r)
 {
-	struct bytes lineage = { NULL, 0 };
-	struct ident parent = nobody;
-	*id_r = ident_new();
-	if (from) {
-		enum err e = lock_source(t, c, site, &from->id);
-		if (e)
-			return e;
-		bool is_of_session = ident_equal(&from->session, session);
-		if (!lineage_branch(t->arena, &from->id, from->lineage, at, &lineage, &parent))
-			return task_fail(t, ERR_INVALID, "a conversation may descend from at most %d others", LINEAGE_DEPTH);
-		/* Two that begin anew in place of one conversation are versions of each other, not of one another's. */
-		if (at == 0 && is_of_session && from->lineage.n == 0 && !ident_is_zero(&from->parent))
-			parent = from->parent;
-	}
-	return db_run(t, c, &stmts[INSERT],
-		      DB_ARGS(db_ident(id_r), db_ident(site), db_ident(session), ident_is_zero(&parent) ? db_null() : db_ident(&parent),
-			      db_int(lineage_base(lineage)), lineage.n ? db_blob(lineage.p, lineage.n) : db_null(),
-			      db_text(bytes_or(title, BYTES(""))), db_int(stamp_now())), NULL);
+	enum err e = describe(t, site, session, from, at, title, made_r);
+	if (e)
+		return e;
+	e = insert(t, c, from ? DESCEND : INSERT, made_r, from ? &from->id : NULL, &nobody);
+	if (from && !ident_equal(&from->session, session))
+		memset(&made_r->parent, 0, sizeof made_r->parent);
+	return e;
+}
+
+enum err conversation_branch(struct task *t, struct db_conn *c, const struct conversation *from, int64_t at, struct bytes title, bool is_active,
+			     struct conversation *made_r)
+{
+	struct conversation_session s;
+	enum err e = describe(t, &from->site, &from->session, from, at, title, made_r);
+	if (!e)
+		e = insert(t, c, BRANCH, made_r, &from->id, &from->session);
+	if (!e)
+		return is_active ? conversation_activate(t, c, &from->site, &from->session, &made_r->id) : ERR_OK;
+	if (e != ERR_NOT_FOUND)
+		return e;
+	e = conversation_lock_session(t, c, &from->site, &from->session, &s);
+	if (!e)
+		e = head_check_active(t, s.status, "conversation");
+	return e ? e : task_fail(t, ERR_NOT_FOUND, NONE_FITS);
 }
 
 static enum err point_session(struct task *t, struct db_conn *c, int which, const struct ident *site, const struct ident *session,

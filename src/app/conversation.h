@@ -38,12 +38,19 @@ enum err conversation_read(struct task *t, struct app *app, struct db_conn *c, c
 enum err conversation_enter(struct task *t, struct app *app, struct head *h, struct bytes ref) MUST_CHECK;
 
 /*
- * Within the caller's transaction: inserts a conversation of `session`. from NULL: an empty one. Otherwise it sees what `from` sees up to `at`
- * (0..from->last_seq): from's row is locked against deletion and must still belong to a session. id_r is the new one.
- * Errors: ERR_NOT_FOUND (from is gone), ERR_INVALID (branched too deep).
+ * Within the caller's transaction: inserts a conversation of `session`, which is being made or whose row the caller holds. from NULL: an empty one.
+ * Otherwise it sees what `from`, of whatever session, sees up to `at` (0..from->last_seq): from's row is locked against deletion and must
+ * still belong to a session. Errors: ERR_NOT_FOUND (from is gone), ERR_INVALID (branched too deep).
  */
 enum err conversation_insert(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, const struct conversation *from,
-			     int64_t at, struct bytes title, struct ident *id_r) MUST_CHECK;
+			     int64_t at, struct bytes title, struct conversation *made_r) MUST_CHECK;
+
+/*
+ * Within the caller's transaction: the same for a branch of `from` in from's own active session, whose row is held from then on; with is_active the
+ * session goes on in it. Errors: as above, ERR_SESSION_ENDED.
+ */
+enum err conversation_branch(struct task *t, struct db_conn *c, const struct conversation *from, int64_t at, struct bytes title, bool is_active,
+			     struct conversation *made_r) MUST_CHECK;
 
 /* Within the caller's transaction: makes it the session's active one and counts the session's version up. */
 enum err conversation_activate(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, const struct ident *id) MUST_CHECK;

@@ -99,23 +99,25 @@ struct make {
 	bool is_active;
 };
 
+static enum err begin_empty(struct task *t, struct db_conn *conn, const struct make *m, struct conversation *made_r)
+{
+	const struct head *h = m->c->head;
+	struct conversation_session s;
+	enum err e = conversation_lock_session(t, conn, &h->site, &h->session, &s);
+	if (!e)
+		e = head_check_active(t, s.status, "conversation");
+	if (!e)
+		e = conversation_insert(t, conn, &h->site, &h->session, NULL, 0, m->title, made_r);
+	return !e && m->is_active ? conversation_activate(t, conn, &h->site, &h->session, &made_r->id) : e;
+}
+
 static enum err make_in(struct task *t, struct db_conn *conn, void *arg)
 {
 	struct make *m = arg;
 	struct call *c = m->c;
 	const struct head *h = c->head;
-	struct conversation_session s;
 	struct conversation made;
-	struct ident id;
-	enum err e = conversation_lock_session(t, conn, &h->site, &h->session, &s);
-	if (!e)
-		e = head_check_active(t, s.status, "conversation");
-	if (!e)
-		e = conversation_insert(t, conn, &h->site, &h->session, m->from, m->at, m->title, &id);
-	if (!e && m->is_active)
-		e = conversation_activate(t, conn, &h->site, &h->session, &id);
-	if (!e)
-		e = conversation_read(t, c->app, conn, h, &id, &made);
+	enum err e = m->from ? conversation_branch(t, conn, m->from, m->at, m->title, m->is_active, &made) : begin_empty(t, conn, m, &made);
 	if (e)
 		return e;
 	buf_clear(&c->rs->body);
@@ -145,6 +147,14 @@ static enum err api_conversation_create(struct call *c)
 /* The conversation that the path names, and a head that is in it. */
 static enum err find_named(struct call *c, struct conversation *from_r, struct head *in_r)
 {
+	struct ident id;
+	const struct head *h = c->head;
+	if (ident_parse(PREFIX_CONVERSATION, c->params[1], &id) && ident_equal(&id, &h->conversation) && h->last_seq > 0) {
+		/* What the head has will do, but for what it began in place of (find_origin). */
+		*from_r = (struct conversation){ .id = id, .site = h->site, .session = h->session, .lineage = h->lineage, .last_seq = h->last_seq };
+		*in_r = *h;
+		return ERR_OK;
+	}
 	enum err e = conversation_find(c->task, c->app, NULL, c->head, c->params[1], from_r);
 	if (e)
 		return e;
@@ -158,6 +168,12 @@ static enum err find_named(struct call *c, struct conversation *from_r, struct h
 	return ERR_OK;
 }
 
+/* A branch that shares nothing is a version of what `from` is a version of: its row says so, and its head does not. */
+static enum err find_origin(struct call *c, int64_t at, struct conversation *from)
+{
+	return at == 0 ? conversation_find(c->task, c->app, NULL, c->head, c->params[1], from) : ERR_OK;
+}
+
 static enum err api_conversation_branch(struct call *c)
 {
 	const struct branch_in *in = c->body;
@@ -167,6 +183,8 @@ static enum err api_conversation_branch(struct call *c)
 	enum err e = find_named(c, &from, &h);
 	if (!e)
 		e = conversation_api_find_place(c, &h, &in->place, from.last_seq, &m.at);
+	if (!e)
+		e = find_origin(c, m.at, &from);
 	return e ? e : make(&m);
 }
 
@@ -185,6 +203,8 @@ static enum err api_conversation_rewind(struct call *c)
 	if (!e)
 		e = conversation_api_find_place(c, &h, &in->place, 1, &m.at);
 	m.at--;
+	if (!e)
+		e = find_origin(c, m.at, &from);
 	return e ? e : make(&m);
 }
 

@@ -27,11 +27,9 @@ static const struct db_stmt stmts[] = {
 enum err message_edit_branch(struct task *t, struct db_conn *c, const struct head *h, const struct conversation *from, const struct message_row *old,
 			     const struct message_new *now, bool is_active, struct message_row *row_r)
 {
-	struct ident id;
-	enum err e = conversation_insert(t, c, &h->site, &h->session, from, old->seq - 1, from->title, &id);
-	if (!e && is_active)
-		e = conversation_activate(t, c, &h->site, &h->session, &id);
-	return e ? e : message_insert(t, c, &h->site, &id, now, 1, true, row_r);
+	struct conversation made;
+	enum err e = conversation_branch(t, c, from, old->seq - 1, from->title, is_active, &made);
+	return e ? e : message_insert(t, c, &h->site, &made.id, now, 1, true, row_r);
 }
 
 /* An erasure under way. */

@@ -7,7 +7,7 @@
 #include "app/message.h"
 
 /*
- * Within the caller's transaction, which holds the session's row: stores another version of a message of h's conversation, on a branch that leaves in
+ * Within the caller's transaction: stores another version of a message of h's conversation, on a branch that leaves in
  * front of it; with is_active the session goes on there. row_r is the new message. Both versions stay.
  */
 enum err message_edit_branch(struct task *t, struct db_conn *c, const struct head *h, const struct conversation *from, const struct message_row *old,

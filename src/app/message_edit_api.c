@@ -105,11 +105,8 @@ static enum err edit_in(struct task *t, struct db_conn *conn, void *arg)
 {
 	struct edit *x = arg;
 	struct call *c = x->c;
-	struct conversation_session s;
 	struct message_row row;
-	enum err e = conversation_lock_session(t, conn, &c->head->site, &c->head->session, &s);
-	if (!e)
-		e = conversation_read(t, c->app, conn, c->head, &c->head->conversation, &x->from);
+	enum err e = conversation_read(t, c->app, conn, c->head, &c->head->conversation, &x->from);
 	if (!e)
 		e = message_edit_branch(t, conn, c->head, &x->from, x->old, &x->now, x->is_active, &row);
 	if (e)

@@ -9,6 +9,7 @@
 
 #include "app/codec.h"
 #include "app/idem.h"
+#include "app/lineage.h"
 #include "app/policy.h"
 #include "base/jsonx.h"
 #include "base/secret.h"
@@ -16,9 +17,9 @@
 
 enum { INSERT, DELETE, TAG, UNTAG };
 static const struct db_stmt stmts[] = {
-	[INSERT] = { "INSERT INTO sessions (id, site, own_id, name, agent, agent_name, user_id, client_type, context, title, status, tags,"
-		     " metadata, state, config, conversation, website_domain, ip_address, version, created_at, updated_at, active_at,"
-		     " ended_at, idle_ttl, expires_at, flags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, 0, ?, ?, ?)", NULL, NULL },
+	[INSERT] = { "INSERT INTO sessions (id, site, own_id, name, agent, agent_name, user_id, client_type, context, title, status, tags, metadata, state,"
+		     " config, conversation, website_domain, ip_address, version, created_at, updated_at, active_at, ended_at, expires_at, flags, idle_ttl)"
+		     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
 	[DELETE] = { "DELETE FROM sessions WHERE site = ? AND id = ?", NULL, NULL },
 	[TAG] = { "INSERT INTO session_tags (site, tag, created_at, session) VALUES (?, ?, ?, ?)", NULL, NULL },
 	[UNTAG] = { "DELETE FROM session_tags WHERE site = ? AND session = ?", NULL, NULL },
@@ -105,29 +106,54 @@ enum err session_tags_replace(struct task *t, struct db_conn *c, const struct id
 	return e ? e : session_tags_store(t, c, site, session, created_at, tags);
 }
 
-enum err session_insert(struct task *t, struct db_conn *c, const struct ident *site, const struct agent *agent, const struct session_new *in,
-			struct ident *id_r)
+static struct db_cell cell_of(const struct db_arg *a)
 {
-	struct ident conversation;
+	return (struct db_cell){ .type = a->type, .i = a->i, .b = { a->p, a->n } };
+}
+
+/* The head of a session just inserted, from the very values that were: args from own_id on. Its tail is not read. */
+static enum err head_of(struct task *t, const struct db_arg *args, const struct conversation *first, struct head *h_r)
+{
+	struct db_cell *cells = arena_array(t->arena, HEAD_N_COLUMNS, sizeof *cells);
+	struct db_rows r = { .n_rows = 1, .n_cols = HEAD_N_COLUMNS, .cells = cells };
+	for (size_t i = 0; i < 22; i++)
+		cells[i] = cell_of(&args[i]);
+	cells[22] = (struct db_cell){ .type = DB_INT, .i = lineage_base(first->lineage) };
+	cells[23] = (struct db_cell){ .type = first->lineage.n ? DB_BLOB : DB_NULL, .b = first->lineage };
+	cells[24] = cell_of(&args[22]);
+	cells[25] = cell_of(&args[23]);
+	h_r->key = head_key(&h_r->site, &h_r->session);
+	h_r->found = CACHE_SKIP;
+	return head_from_row(t, &r, 0, h_r);
+}
+
+enum err session_insert(struct task *t, struct db_conn *c, const struct ident *site, const struct agent *agent, const struct session_new *in,
+			struct head *h_r)
+{
+	struct conversation first;
 	int64_t now = stamp_now();
 	struct bytes empty = BYTES("{}");
 	struct bytes user = in->user.p ? in->user : anonymous_user(t->arena);
 	struct bytes client_type = bytes_or(in->client_type, BYTES("api")), context = bytes_or(in->context, BYTES("default"));
 	struct bytes state = codec_pack(t->arena, bytes_or(in->state, empty)), config = codec_pack(t->arena, bytes_or(in->config, empty));
-	*id_r = in->own_id.p ? head_own_ident(site, in->own_id) : ident_new();
-	enum err e = conversation_insert(t, c, site, id_r, in->from, in->at, (struct bytes){ NULL, 0 }, &conversation);
+	memset(h_r, 0, sizeof *h_r);
+	h_r->site = *site;
+	h_r->session = in->own_id.p ? head_own_ident(site, in->own_id) : ident_new();
+	enum err e = conversation_insert(t, c, site, &h_r->session, in->from, in->at, (struct bytes){ NULL, 0 }, &first);
 	if (e)
 		return e;
-	e = db_run(t, c, &stmts[INSERT],
-			    DB_ARGS(db_ident(id_r), db_ident(site), db_text(in->own_id),
-				    db_text(make_name(t->arena, client_type, user, context, now)), db_ident(&agent->id), db_text(agent->name),
-				    db_text(user), db_text(client_type), db_text(context), db_text(bytes_or(in->title, BYTES(""))),
-				    db_text(bytes_or(in->tags, BYTES("[]"))), db_text(bytes_or(in->metadata, empty)),
-				    db_blob(state.p, state.n), db_blob(config.p, config.n), db_ident(&conversation),
-				    db_text(bytes_or(in->website_domain, BYTES(""))), db_text(bytes_or(in->ip_address, BYTES(""))), db_int(now),
-				    db_int(now), db_int(now), db_int(in->idle_ttl),
-				    db_int(in->idle_ttl > 0 ? now + in->idle_ttl : 0), db_int(in->flags)), NULL);
-	return e || !in->tags.p ? e : session_tags_store(t, c, site, id_r, now, in->tags);
+	const struct db_arg args[] = {
+		db_ident(&h_r->session), db_ident(site), db_text(in->own_id), db_text(make_name(t->arena, client_type, user, context, now)),
+		db_ident(&agent->id), db_text(agent->name), db_text(user), db_text(client_type), db_text(context), db_text(bytes_or(in->title, BYTES(""))),
+		db_int(SESSION_ACTIVE), db_text(bytes_or(in->tags, BYTES("[]"))), db_text(bytes_or(in->metadata, empty)), db_blob(state.p, state.n),
+		db_blob(config.p, config.n), db_ident(&first.id), db_text(bytes_or(in->website_domain, BYTES(""))),
+		db_text(bytes_or(in->ip_address, BYTES(""))), db_int(1), db_int(now), db_int(now), db_int(now), db_int(0),
+		db_int(in->idle_ttl > 0 ? now + in->idle_ttl : 0), db_int(in->flags), db_int(in->idle_ttl),
+	};
+	e = db_run(t, c, &stmts[INSERT], args, COUNT(args), NULL);
+	if (!e && in->tags.p)
+		e = session_tags_store(t, c, site, &h_r->session, now, in->tags);
+	return e ? e : head_of(t, args + 2, &first, h_r);
 }
 
 static size_t count_members(struct bytes object)

@@ -22,11 +22,11 @@ struct session_new {
 };
 
 /*
- * Within the caller's transaction: makes the session and its first conversation. id_r is its id inside. ERR_DUPLICATE when the own id
- * (or, against all odds, the name) is taken.
+ * Within the caller's transaction: makes the session and its first conversation. h_r, in which site must not point, is its head, without the messages
+ * a clone has. ERR_DUPLICATE when the own id (or, against all odds, the name) is taken.
  */
 enum err session_insert(struct task *t, struct db_conn *c, const struct ident *site, const struct agent *agent, const struct session_new *in,
-			struct ident *id_r) MUST_CHECK;
+			struct head *h_r) MUST_CHECK;
 
 /*
  * Within the transaction that makes a session: enters its tags (a JSON array of distinct strings) in session_tags, where lists find it by them.

@@ -118,15 +118,12 @@ static enum err create_in_transaction(struct task *t, struct db_conn *conn, void
 {
 	struct create *cr = arg;
 	struct call *c = cr->c;
-	struct ident id;
-	enum err e = session_insert(t, conn, &c->who.site, cr->agent, cr->in, &id);
-	if (!e)
-		e = head_read(t, c->app, conn, &c->who.site, &id, &cr->h);
+	enum err e = session_insert(t, conn, &c->who.site, cr->agent, cr->in, &cr->h);
 	if (e)
 		return e;
 	buf_clear(&c->rs->body);
 	session_api_write(c, &c->rs->body, &cr->h);
-	return idem_store(t, conn, &c->idem, c->app, &c->who.site, &id, 201, buf_bytes(&c->rs->body));
+	return idem_store(t, conn, &c->idem, c->app, &c->who.site, &cr->h.session, 201, buf_bytes(&c->rs->body));
 }
 
 enum err session_api_reply_existing(struct call *c, struct bytes own_id, struct bytes if_exists)

@@ -141,16 +141,9 @@ static enum err check_active(struct task *t, const struct head *h)
 static enum err branch_off(struct task *t, struct db_conn *c, struct begin *b)
 {
 	struct turn_start *in = b->in;
-	struct conversation_session s;
 	struct head *h = in->head;
-	struct ident id;
-	enum err e = conversation_lock_session(t, c, &h->site, &h->session, &s);
-	if (!e)
-		e = head_check_active(t, s.status, "message");
-	if (!e)
-		e = conversation_insert(t, c, &h->site, &h->session, in->from, in->at, in->from->title, &id);
-	if (!e)
-		e = conversation_activate(t, c, &h->site, &h->session, &id);
+	struct conversation made;
+	enum err e = conversation_branch(t, c, in->from, in->at, in->from->title, true, &made);
 	return e ? e : head_read(t, b->app, c, &b->turn->site, &b->turn->session, h);
 }
 
@@ -190,10 +183,8 @@ static enum err begin_in(struct task *t, struct db_conn *c, void *arg)
 	struct turn *u = b->turn;
 	enum err e = ERR_OK;
 	if (in->new_session) {
-		struct ident id, site = in->agent->site;
-		e = session_insert(t, c, &site, in->agent, in->new_session, &id);
-		if (!e)
-			e = head_read(t, b->app, c, &site, &id, in->head);
+		struct ident site = in->agent->site;
+		e = session_insert(t, c, &site, in->agent, in->new_session, in->head);
 		if (e)
 			return e;
 	}
