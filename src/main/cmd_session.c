@@ -416,13 +416,13 @@ struct cloning {
 	const struct head *h;
 	const struct conversation *from;
 	const struct clone_new *in;
-	struct ident id;
+	struct head made;
 };
 
 static enum err clone_in(struct task *t, struct db_conn *conn, void *arg)
 {
 	struct cloning *x = arg;
-	return clone_insert(t, conn, x->h, x->from, x->in, &x->id);
+	return clone_insert(t, conn, x->h, x->from, x->in, &x->made);
 }
 
 static int cmd_session_clone(struct cli *c)
@@ -431,7 +431,7 @@ static int cmd_session_clone(struct cli *c)
 				  { .name = "--at" }, { .name = NULL } };
 	struct bytes ref;
 	size_t n;
-	struct head h, made;
+	struct head h;
 	struct conversation from;
 	struct clone_new in = { 0 };
 	struct cloning x = { .h = &h, .from = &from, .in = &in };
@@ -455,15 +455,11 @@ static int cmd_session_clone(struct cli *c)
 	if (e)
 		return cli_fail(c, e);
 	head_changed(c->task, c->app, &h.site, &h.session); /* it is marked as cloned */
-	head_changed(c->task, c->app, &h.site, &x.id);
-	e = head_load(c->task, c->app, &h.site, &x.id, &made);
-	if (e)
-		return cli_fail(c, e);
-	head_settle(c->task, c->app, &made);
+	head_changed(c->task, c->app, &h.site, &x.made.session);
 	if (c->wants_json)
-		print_json(c, session_json(c->task->arena, &made));
+		print_json(c, session_json(c->task->arena, &x.made));
 	else
-		printf("%.*s\n", (int)head_id(&made).n, head_id(&made).p);
+		printf("%.*s\n", (int)head_id(&x.made).n, head_id(&x.made).p);
 	return EXIT_OK;
 }
 
