@@ -30,6 +30,7 @@ static const char base62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 #define SECRET_FILE_MAX 4096
 
 _Static_assert(KEY_TEXT < API_KEY_SIZE, "an API key fits its buffer");
+_Static_assert(sizeof(crypto_generichash_state) <= sizeof(((struct secret_digest *)0)->state), "the library's state fits ours");
 _Static_assert(TOKEN_TEXT < TOKEN_SIZE, "a token fits its buffer");
 
 void secret_init(void)
@@ -81,6 +82,21 @@ void secret_hash(const struct bytes *parts, size_t n_parts, unsigned char out[SE
 	}
 	crypto_generichash_final(&st, out, SECRET_HASH_SIZE);
 	sodium_memzero(&st, sizeof(st));
+}
+
+void secret_digest_begin(struct secret_digest *d)
+{
+	crypto_generichash_init((crypto_generichash_state *)(void *)d->state, NULL, 0, SECRET_HASH_SIZE);
+}
+
+void secret_digest_add(struct secret_digest *d, const void *p, size_t n)
+{
+	crypto_generichash_update((crypto_generichash_state *)(void *)d->state, p, n);
+}
+
+void secret_digest_end(struct secret_digest *d, unsigned char out[SECRET_HASH_SIZE])
+{
+	crypto_generichash_final((crypto_generichash_state *)(void *)d->state, out, SECRET_HASH_SIZE);
 }
 
 struct ident secret_ident(const struct bytes *parts, size_t n_parts)

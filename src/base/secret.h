@@ -30,6 +30,16 @@ bool secret_equal(const void *a, const void *b, size_t n);
 /* BLAKE2b-256 of some runs of bytes, each preceded by its length, so that no two lists share a hash. */
 void secret_hash(const struct bytes *parts, size_t n_parts, unsigned char out[SECRET_HASH_SIZE]);
 
+/*
+ * BLAKE2b-256 of one run of bytes as it comes, which is what `b2sum -l 256` prints. A copy of the struct goes on from where it was made.
+ */
+struct secret_digest {
+	_Alignas(64) unsigned char state[448];
+};
+void secret_digest_begin(struct secret_digest *d);
+void secret_digest_add(struct secret_digest *d, const void *p, size_t n);
+void secret_digest_end(struct secret_digest *d, unsigned char out[SECRET_HASH_SIZE]);
+
 /* The first 16 bytes of secret_hash: a fixed id derived from names (a caller's own session id, a user). */
 struct ident secret_ident(const struct bytes *parts, size_t n_parts);
 

@@ -61,6 +61,39 @@ enum err task_fail_field(struct task *t, const char *field, const char *code, co
 	return ERR_INVALID;
 }
 
+void task_open_part(struct task *part, const struct task *whole)
+{
+	*part = (struct task){ .arena = arena_open(65536) };
+	memcpy(part->id, whole->id, sizeof part->id);
+}
+
+void task_reset_part(struct task *part)
+{
+	task_clear_fault(part);
+	arena_reset(part->arena);
+}
+
+void task_close_part(struct task *part)
+{
+	task_clear_fault(part);
+	arena_close(&part->arena);
+}
+
+enum err task_take_fault(struct task *whole, const struct task *part, enum err e)
+{
+	if (!e)
+		return e;
+	const struct fault *f = &part->fault;
+	task_clear_fault(whole);
+	for (const struct fault_field *ff = f->fields; ff; ff = ff->next)
+		task_fail_field(whole, ff->field, ff->code, "%s", ff->detail);
+	whole->fault.code = e;
+	whole->fault.detail = arena_strdup(whole->arena, f->detail);
+	whole->fault.internal = arena_strdup(whole->arena, f->internal);
+	whole->fault.retry_after_s = f->retry_after_s;
+	return e;
+}
+
 void task_clear_fault(struct task *t)
 {
 	t->fault = (struct fault){ 0 };

@@ -50,6 +50,15 @@ enum err task_fail_internal(struct task *t, enum err code, const char *fmt, ...)
 enum err task_fail_field(struct task *t, const char *field, const char *code, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/*
+ * A part of a task with memory of its own, for work whose size nobody knows beforehand: the part is reset step by step, which gives its
+ * memory back and forgets its fault. task_take_fault copies the fault of a part that failed into the whole and returns e; OK passes as it is.
+ */
+void task_open_part(struct task *part, const struct task *whole);
+void task_reset_part(struct task *part);
+void task_close_part(struct task *part);
+enum err task_take_fault(struct task *whole, const struct task *part, enum err e);
+
 /* Forgets the fault: for a caller that goes on after a failure. */
 void task_clear_fault(struct task *t);
 
