@@ -61,6 +61,12 @@ void http_header(struct http_response *rs, const char *name, const char *fmt, ..
 /* Sends status, headers and body at once ("Status: 200 OK" first, as CGI says). Nothing after a stream began. */
 void http_send(struct http_response *rs);
 
+/*
+ * Sends status and headers, and n bytes of a file from its beginning as the body, piece by piece: an answer that need not fit in memory. Nothing can
+ * be sent behind it. A file that proves shorter cuts the answer off. False: the client is gone.
+ */
+bool http_send_file(struct http_response *rs, int fd, int64_t n);
+
 /* Begins a text/event-stream answer: sends the head with Cache-Control: no-store and X-Accel-Buffering: no, and flushes. False: client gone. */
 bool http_stream_begin(struct http_response *rs);
 /* From now on a client that takes nothing for so long counts as gone: whoever streams has more to do than to wait for it. Without a socket: nothing. */

@@ -2,11 +2,14 @@
 /* response: puts an answer together and gives it to whatever carries it, at once or as a stream of events. */
 #include "http/http.h"
 
+#include <errno.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #define HEADERS_HINT 512
 #define BODY_HINT 1024
+#define FILE_STEP 65536
 
 const char *http_reason(int status)
 {
@@ -119,6 +122,39 @@ void http_send(struct http_response *rs)
 	/* The carrier collects both into one record: copying the body behind the head first would gain nothing. */
 	if (sink_write(rs, buf_bytes(&head)) && !is_bare && !rs->is_head && body.n > 0)
 		sink_write(rs, body);
+}
+
+/* Sends n bytes of a file. */
+static bool send_pieces(struct http_response *rs, int fd, int64_t n)
+{
+	char *piece = arena_alloc(rs->task->arena, FILE_STEP);
+
+	for (int64_t at = 0; at < n;) {
+		ssize_t got = pread(fd, piece, n - at < FILE_STEP ? (size_t)(n - at) : FILE_STEP, at);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0 || !sink_write(rs, (struct bytes){ piece, (size_t)got }))
+			return false;
+		at += got;
+	}
+	return true;
+}
+
+bool http_send_file(struct http_response *rs, int fd, int64_t n)
+{
+	struct buf head;
+
+	if (rs->is_streaming)
+		return false;
+	rs->is_streaming = true; /* whatever follows comes too late */
+	buf_init(&head, rs->task->arena, rs->headers.n + 160);
+	add_status(&head, rs->status);
+	add_content_type(&head, rs->content_type);
+	buf_addf(&head, "Content-Length: %lld\r\n", (long long)n);
+	buf_add_bytes(&head, buf_bytes(&rs->headers));
+	buf_add(&head, "\r\n", 2);
+	return sink_write(rs, buf_bytes(&head)) && (rs->is_head || send_pieces(rs, fd, n));
 }
 
 bool http_stream_begin(struct http_response *rs)
