@@ -34,6 +34,7 @@ enum route_flag {
 	ROUTE_GIVES_TOKEN = 2,   /* the answer gets a fresh session token when the handler set token_session */
 	ROUTE_OWN_IDEMPOTENCY = 4, /* the handler itself looks after the Idempotency-Key */
 	ROUTE_STREAMS = 8,       /* may answer with text/event-stream */
+	ROUTE_RAW_BODY = 32,     /* the body is no JSON object: the handler reads c->rq->body, application/x-ndjson */
 	ROUTE_TAKES_CORRUPT = 16, /* works on a session whose record cannot be read: its head has ids alone */
 };
 

@@ -173,10 +173,9 @@ static enum err check_body_state(struct call *c)
 	}
 }
 
-static bool is_json(struct bytes type)
+static bool is_media(struct bytes type, const char *want)
 {
-	static const char want[] = "application/json";
-	size_t n = sizeof want - 1;
+	size_t n = strlen(want);
 	return type.n >= n && strncasecmp(type.p, want, n) == 0 && (type.n == n || type.p[n] == ';' || type.p[n] == ' ');
 }
 
@@ -187,6 +186,11 @@ static enum err parse_body(struct call *c)
 	enum err e = check_body_state(c);
 	if (e)
 		return e;
+	if (route->flags & ROUTE_RAW_BODY) {
+		if (is_media(c->rq->content_type, "application/x-ndjson"))
+			return ERR_OK;
+		return task_fail(c->task, ERR_MEDIA_TYPE, "the Content-Type must be application/x-ndjson");
+	}
 	if (!route->body) {
 		if (body.n == 0 || route->method == HTTP_GET)
 			return ERR_OK;
@@ -194,7 +198,7 @@ static enum err parse_body(struct call *c)
 	}
 	if (body.n == 0 && (route->flags & ROUTE_BODY_OPTIONAL))
 		body = BYTES("{}");
-	else if (c->rq->content_type.p && !is_json(c->rq->content_type))
+	else if (c->rq->content_type.p && !is_media(c->rq->content_type, "application/json"))
 		return task_fail(c->task, ERR_MEDIA_TYPE, "the Content-Type must be application/json");
 	struct jsonx_flaw flaw;
 	if (!jsonx_check_strict(c->task->arena, body, &flaw))

@@ -83,6 +83,15 @@ static void add_parameters(struct buf *b, const struct api_route *r)
 	buf_add_char(b, ']');
 }
 
+static const char raw_help[] = "JSON lines; the first is the header of an export";
+
+static void add_raw_body(struct buf *b)
+{
+	buf_add_str(b, ",\"requestBody\":{\"required\":true,\"content\":{\"application/x-ndjson\":{\"schema\":{\"type\":\"string\"");
+	buf_member_str(b, "description", raw_help);
+	buf_add_str(b, "}}}}");
+}
+
 static void add_body(struct buf *b, const struct api_route *r)
 {
 	buf_addf(b, ",\"requestBody\":{\"required\":%s,\"content\":{\"application/json\":{\"schema\":", r->flags & ROUTE_BODY_OPTIONAL ? "false" : "true");
@@ -256,6 +265,8 @@ static void add_operation(struct buf *b, const struct api_route *r)
 	add_parameters(b, r);
 	if (r->body)
 		add_body(b, r);
+	else if (r->flags & ROUTE_RAW_BODY)
+		add_raw_body(b);
 	add_responses(b, r);
 	buf_add_char(b, '}');
 }

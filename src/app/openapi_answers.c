@@ -6,6 +6,11 @@
 #define TURN_CODES "session_ended|turn_running|conflict|request_running|idempotency_key_reused|busy|commit_unknown|" PROVIDER_CODES
 
 #define EITHER_OR_NONE "'not':{'required':['at','message']}"
+#define EXPORT_HELP                                                                                                            \
+	"JSON lines: a header with counts and a checksum of what follows, then agents and templates, then each session with its conversations, " \
+	"messages and summaries"
+#define EXPORT_EXAMPLE \
+	"{\"parley_export\":1,\"scope\":\"session\",\"site\":\"shop\",\"sessions\":1,\"conversations\":1,\"messages\":2,\"lines\":5,\"checksum\":\"...\"}\n"
 
 static const struct route_notes notes[] = {
 	{ HTTP_POST, "/v1/sessions", .codes = "forbidden|session_exists",
@@ -44,6 +49,9 @@ static const struct route_notes notes[] = {
 	{ HTTP_GET, "/v1/templates", .codes = "corrupt_record" },
 	{ HTTP_GET, "/v1/templates/{name}", .codes = "corrupt_record" },
 	{ HTTP_PATCH, "/v1/templates/{name}", .codes = "conflict|precondition_failed|corrupt_record" },
+	{ HTTP_GET, "/v1/sessions/{s}/export", .media = "application/x-ndjson", .media_help = EXPORT_HELP, .media_example = EXPORT_EXAMPLE },
+	{ HTTP_GET, "/v1/export", .codes = "corrupt_record", .media = "application/x-ndjson", .media_help = EXPORT_HELP, .media_example = EXPORT_EXAMPLE },
+	{ HTTP_POST, "/v1/import", .codes = "conflict" },
 	{ HTTP_GET, "/readyz", .also = 503, .also_help = "The database is out of reach" },
 	{ HTTP_GET, "/metrics", .media = "text/plain", .media_help = "Metrics in the Prometheus text format, version 0.0.4",
 	  .media_example = "# TYPE parley_requests_total counter\nparley_requests_total 1042\n" },
@@ -110,8 +118,9 @@ static bool fails_by_kind(const struct api_route *r, enum err e)
 	case ERR_TOO_LARGE:
 		return true;
 	case ERR_MALFORMED_JSON:
-	case ERR_MEDIA_TYPE:
 		return r->body != NULL;
+	case ERR_MEDIA_TYPE:
+		return r->body || r->flags & ROUTE_RAW_BODY;
 	case ERR_UNAUTHENTICATED:
 	case ERR_TOKEN_EXPIRED:
 	case ERR_ORIGIN_REFUSED:

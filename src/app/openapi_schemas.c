@@ -199,6 +199,11 @@ static const char problem[] = CLOSED("A problem as RFC 9457 has it", "'type','ti
 	CLOSED("A field that is wrong", "'field','code','detail'", "'field':" TEXT ",'code':" TEXT ",'detail':" TEXT) "},"
 	"'session_id':{'type':'string','description':'Of a turn that failed'},'turn_id':" IDENT("trn") "," TOKEN_MEMBERS);
 
+static const char import[] = CLOSED("What an import stored, or would store",
+	"'sessions','conversations','messages','agents_created','templates_created','skipped','dry_run'",
+	"'sessions':" COUNT_OF ",'conversations':" COUNT_OF ",'messages':" COUNT_OF ",'agents_created':" COUNT_OF ",'templates_created':" COUNT_OF
+	",'skipped':{'type':'integer','minimum':0,'description':'Sessions that were there already'},'dry_run':{'type':'boolean'}");
+
 static const struct openapi_schema schemas[] = {
 	{ "Agent", agent, AGENT_EXAMPLE },
 	{ "AgentList", LIST_OF("A page of agents", Agent), LIST_EXAMPLE(AGENT_EXAMPLE) },
@@ -216,6 +221,7 @@ static const struct openapi_schema schemas[] = {
 	{ "Conversation", conversation, CONVERSATION_EXAMPLE },
 	{ "ConversationList", LIST_OF("A page of conversations", Conversation), LIST_EXAMPLE(CONVERSATION_EXAMPLE) },
 	{ "Health", health, "{'status':'ok'}" },
+	{ "Import", import, "{'sessions':1,'conversations':1,'messages':2,'agents_created':1,'templates_created':0,'skipped':0,'dry_run':false}" },
 	{ "Message", message, USER_MESSAGE },
 	{ "MessageList", LIST_OF("A page of messages", Message), LIST_EXAMPLE(USER_MESSAGE "," ANSWER_MESSAGE) },
 	{ "MessageOrList", message_or_list, USER_MESSAGE },

@@ -11,6 +11,7 @@
 #include "app/openapi.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "main/cmd_move.h"
 #include "main/cmd_session.h"
 #include "main/janitor.h"
 #include "main/main.h"
@@ -214,7 +215,7 @@ static const struct cli_command commands[] = {
 };
 
 /* In the order in which help shows them. */
-static const struct cli_command *const tables[] = { commands, cmd_site_commands, cmd_template_commands, cmd_stats_commands, cmd_session_commands };
+static const struct cli_command *const tables[] = { commands, cmd_site_commands, cmd_template_commands, cmd_stats_commands, cmd_session_commands, cmd_move_commands };
 
 static void print_commands(FILE *to, const struct cli_command *list)
 {

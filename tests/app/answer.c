@@ -188,6 +188,20 @@ static void check_json(const struct answer *a, const char *type)
 	cr_assert_str_eq(str_at(a, "type"), arena_printf(a->arena, "urn:parley:error:%s", code_of(a)));
 }
 
+/* JSON lines: one value each, the last ends too. */
+static void check_lines(const struct answer *a)
+{
+	struct jsonx_flaw flaw;
+
+	for (const char *p = a->body.p, *end = p + a->body.n; p < end;) {
+		const char *eol = memchr(p, '\n', (size_t)(end - p));
+
+		cr_assert_not_null(eol, "the last line does not end");
+		cr_assert(jsonx_check_strict(a->arena, (struct bytes){ p, (size_t)(eol - p) }, &flaw), "%s in: %.*s", flaw.reason, (int)(eol - p), p);
+		p = eol + 1;
+	}
+}
+
 void answer_check(struct answer *r, bool is_cut)
 {
 	const char *type = header_of(r, "Content-Type"), *length = header_of(r, "Content-Length");
@@ -204,6 +218,8 @@ void answer_check(struct answer *r, bool is_cut)
 		cr_assert_eq((size_t)atol(length), r->body.n);
 	if (strcmp(type, "text/event-stream") == 0)
 		parse_events(r);
+	else if (strcmp(type, "application/x-ndjson") == 0)
+		check_lines(r);
 	else if (strstr(type, "json") && r->body.n)
 		check_json(r, type);
 	cr_assert(r->status < 400 || strcmp(type, "application/problem+json") == 0 || r->status == 503, "%d as %s", r->status, type);

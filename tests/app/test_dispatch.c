@@ -90,7 +90,8 @@ Test(dispatch, unknown_fields_are_refused_by_name_on_every_route)
 			cr_assert(blames(&a, "nonsense", "unknown"), "%s: %s", r->path, a.body.p);
 		}
 		if (r->query) {
-			struct answer a = ask(h, .method = http_method_name(r->method), .to = api_text(h, "%s?nonsense=1", path_of(h, r, id)), .key = h->sk);
+			struct answer a = ask(h, .method = http_method_name(r->method), .to = api_text(h, "%s?nonsense=1", path_of(h, r, id)), .key = h->sk,
+					      .type = r->flags & ROUTE_RAW_BODY ? "application/x-ndjson" : NULL);
 			cr_assert(blames(&a, "nonsense", "unknown"), "%s: %s", r->path, a.body.p);
 		}
 	}

@@ -78,6 +78,9 @@ static const char *body_of(struct victim *v, const struct api_route *r)
 		return api_text(v->h, "{\"message\":\"intruder\",\"session_id\":\"%s\"}", v->session);
 	if (strcmp(r->path, "/v1/sessions") == 0)
 		return "{\"agent\":\"vault\"}";
+	if (r->flags & ROUTE_RAW_BODY) /* an export of nothing */
+		return "{\"parley_export\":1,\"scope\":\"site\",\"site\":\"x\",\"sessions\":0,\"conversations\":0,\"messages\":0,\"lines\":0,"
+		       "\"checksum\":\"0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8\"}\n";
 	if (strcmp(r->path, "/v1/agents") == 0 || strcmp(r->path, "/v1/templates") == 0)
 		return "{\"name\":\"intruder\"}";
 	return strstr(r->path, "/end") || strstr(r->path, "/token") ? "{}" : "{\"title\":\"intruder\"}";
@@ -86,7 +89,7 @@ static const char *body_of(struct victim *v, const struct api_route *r)
 static struct answer try_route(struct victim *v, const struct api_route *r, const char *key, const char *session, const char *agent)
 {
 	return ask(v->h, .method = http_method_name(r->method), .to = path_of(v, r, session, agent), .key = key, .body = body_of(v, r),
-		   .origin = key && strncmp(key, "pk_", 3) == 0 ? ORIGIN : NULL);
+		   .type = r->flags & ROUTE_RAW_BODY ? "application/x-ndjson" : NULL, .origin = key && strncmp(key, "pk_", 3) == 0 ? ORIGIN : NULL);
 }
 
 static bool is_open(const struct api_route *r)
