@@ -10,6 +10,7 @@
 #include "app/message.h"
 #include "app/summary.h"
 #include "app/turn.h"
+#include "base/stamp.h"
 
 #define LOCK_SQL "SELECT waits FROM deletions WHERE conversation = ? AND site = ?"
 #define BELOW_SQL "SELECT c.parent, (SELECT MAX(m.seq) FROM messages m WHERE m.conversation = c.id) FROM conversations c WHERE c.id = ? AND c.site = ?"
@@ -185,16 +186,41 @@ enum err purge_session(struct task *t, struct app *app, const struct head *h, in
 	return ERR_OK;
 }
 
-static enum err sweep(struct task *t, struct app *app, int64_t *n_r)
+/* One batch; *is_last_r when nothing more can be done now. A conversation that cannot be removed does not keep the others. */
+static enum err sweep_batch(struct task *t, struct app *app, int64_t *n_r, bool *is_last_r)
 {
 	struct db_rows *r;
-	enum err e = store_query(t, app, &stmts[PENDING], DB_ARGS(db_int(app->conf->sweep_batch)), &r);
-	for (size_t i = 0; !e && i < r->n_rows; i++) {
+	*is_last_r = true;
+	enum err worst = store_query(t, app, &stmts[PENDING], DB_ARGS(db_int(app->conf->sweep_batch)), &r);
+	size_t n = worst ? 0 : r->n_rows;
+	for (size_t i = 0; i < n; i++) {
 		struct ident conversation, site;
 		db_cell_ident(r, i, 0, &conversation);
 		db_cell_ident(r, i, 1, &site);
-		e = purge(t, app, &site, &conversation, n_r);
+		enum err e = purge(t, app, &site, &conversation, n_r);
+		worst = e ? e : worst;
 	}
+	if (!worst)
+		*is_last_r = (int64_t)r->n_rows < app->conf->sweep_batch;
+	return worst;
+}
+
+/* As much as there is time for: sessions may go faster than one batch a round. */
+static enum err sweep(struct task *t, struct app *app, int64_t *n_r)
+{
+	int64_t until = stamp_mono_ms() + app->conf->sweep_interval;
+	struct arena *a = arena_open(16384);
+	enum err e;
+	bool is_last;
+	do {
+		struct task own;
+		task_init(&own, a);
+		e = sweep_batch(&own, app, n_r, &is_last);
+		if (e)
+			task_fail_internal(t, e, "%s", own.fault.internal ? own.fault.internal : err_code(e));
+		arena_reset(a);
+	} while (!is_last && stamp_mono_ms() < until);
+	arena_close(&a);
 	return e;
 }
 

@@ -221,6 +221,9 @@ Test(expire, a_round_sees_all_that_are_due)
 		make_due(h, ids[i]);
 	cr_assert_eq(run(h, &retire_feature), 10);
 	cr_assert_eq(sql_int(h, "SELECT COUNT(*) FROM sessions", NULL, 0), 0);
+	int64_t n;
+	cr_assert_eq(app_sweep(&h->task, h->app, &n), ERR_OK);
+	cr_assert_eq(rows_of(h), 0, "and what was below them, in one round as well");
 	api_close(&h);
 }
 
