@@ -11,6 +11,7 @@
 #include "app/expire.h"
 
 #include "app/codec.h"
+#include "app/compress.h"
 #include "app/conversation.h"
 #include "app/policy.h"
 #include "app/site.h"
@@ -19,9 +20,10 @@
 
 #define LOCK_SQL "SELECT status, flags, idle_ttl, active_at, ended_at, expires_at, config FROM sessions WHERE site = ? AND id = ?"
 #define CONVERSATIONS_SQL "SELECT id FROM conversations WHERE session = ? AND site = ? ORDER BY id"
+#define SUMMARY_TOKENS 2048 /* of all ends together */
 #define GRACE_TIMEOUTS 3 /* an append gives up when the database did not answer twice */
 
-enum { DUE, LOCK, CONVERSATIONS, ACTIVITY, MOVE, END, REOPEN, KEEP };
+enum { DUE, LOCK, CONVERSATIONS, ACTIVITY, MOVE, END, REOPEN, KEEP, STATE };
 static const struct db_stmt stmts[] = {
 	[DUE] = { "SELECT id, site, expires_at, idle_ttl, active_at FROM sessions WHERE expires_at > 0 AND expires_at <= ? AND status = 1"
 		  " AND expires_at >= ? AND (expires_at > ? OR id > ?) ORDER BY expires_at, id LIMIT ?", NULL, "the janitor's, of all sites" },
@@ -35,6 +37,7 @@ static const struct db_stmt stmts[] = {
 		  NULL, NULL },
 	[REOPEN] = { "UPDATE sessions SET status = 1, ended_at = 0, updated_at = ?, expires_at = ?, flags = ?, version = version + 1"
 		     " WHERE site = ? AND id = ?", NULL, NULL },
+	[STATE] = { "UPDATE sessions SET state = ? WHERE site = ? AND id = ?", NULL, NULL },
 	[KEEP] = { "UPDATE sessions SET expires_at = ?, flags = ?, active_at = ? WHERE site = ? AND id = ?", NULL, NULL },
 };
 
@@ -119,23 +122,65 @@ static enum err run_end(struct task *t, struct db_conn *c, const struct locked *
 	return db_run(t, c, &stmts[END], DB_ARGS(db_int(now), db_int(now), db_int(expires_at), db_int(flags), db_ident(s->site), db_ident(s->id)), NULL);
 }
 
+/* A state with the summary of one more history. */
+static struct bytes state_with(struct arena *a, struct bytes state, struct bytes summary)
+{
+	struct bytes earlier = jsonx_member(state, "summary");
+	struct buf patch;
+	if (jsonx_type(earlier) == JSONX_STRING) {
+		struct extract_text both[] = { { 0, jsonx_string(a, earlier) }, { 0, summary } };
+		summary = extract_summary(a, both, COUNT(both), SUMMARY_TOKENS);
+	}
+	buf_init(&patch, a, summary.n + 32);
+	buf_add_char(&patch, '{');
+	buf_member_string(&patch, "summary", summary);
+	buf_add_char(&patch, '}');
+	return jsonx_merge(a, state, buf_bytes(&patch));
+}
+
+/* Writes down what the history comes to. */
+static enum err keep_summary(struct task *t, struct app *app, struct db_conn *c, const struct locked *s)
+{
+	struct head h;
+	struct bytes text;
+	enum err e = head_read(t, app, c, s->site, s->id, &h);
+	if (!e)
+		e = compress_extract(t, app, c, &h, 0, &text);
+	if (e || text.n == 0)
+		return e;
+	struct buf json;
+	buf_init(&json, t->arena, h.json.n + 1);
+	buf_add_bytes(&json, h.json);
+	buf_add_char(&json, '}');
+	struct bytes state = codec_pack(t->arena, state_with(t->arena, jsonx_member(buf_bytes(&json), "state"), text));
+	return db_run(t, c, &stmts[STATE], DB_ARGS(db_blob(state.p, state.n), db_ident(s->site), db_ident(s->id)), NULL);
+}
+
+static enum err forget_history(struct task *t, struct app *app, struct db_conn *c, const struct locked *s)
+{
+	struct ident fresh;
+	enum err e = s->auto_persist ? keep_summary(t, app, c, s) : ERR_OK;
+	return e ? e : conversation_clear(t, c, s->site, s->id, &fresh);
+}
+
 /* Takes from an ended session, whose conversations are locked, what its policy does not keep. It was last used at last_at. */
-static enum err settle(struct task *t, struct db_conn *c, const struct locked *s, int64_t last_at, int64_t keep_ms, struct expire_rest *rest)
+static enum err settle(struct task *t, struct app *app, struct db_conn *c, const struct locked *s, int64_t last_at, int64_t keep_ms,
+		       struct expire_rest *rest)
 {
 	enum err e = ERR_OK;
-	struct ident fresh;
 	int flags = s->flags & ~SESSION_IS_SETTLING;
 	rest->is_gone = s->memory == MEMORY_EPHEMERAL;
 	if (rest->is_gone)
 		return session_remove(t, c, s->site, s->id);
-	if (s->memory == MEMORY_HYBRID) {
-		e = conversation_clear(t, c, s->site, s->id, &fresh);
-		flags = 0; /* they told of what is cleared */
-	} else {
-		rest->n = 0;
-	}
-	if (e)
+	if (s->memory == MEMORY_HYBRID)
+		e = forget_history(t, app, c, s);
+	if (e && e != ERR_CORRUPT)
 		return e;
+	if (s->memory == MEMORY_HYBRID && !e)
+		flags = 0; /* they told of what is cleared */
+	else
+		rest->n = 0; /* what cannot be read is kept, as any other session */
+	task_clear_fault(t);
 	return db_run(t, c, &stmts[KEEP], DB_ARGS(db_int(keep_until(s->ended_at, keep_ms)), db_int(flags), db_int(last_at), db_ident(s->site), db_ident(s->id)),
 		      NULL);
 }
@@ -157,10 +202,10 @@ enum err expire_end(struct task *t, struct app *app, struct db_conn *c, struct h
 		e = lock_conversations(t, c, &s, rest_r);
 	if (!e && s.memory == MEMORY_EPHEMERAL) { /* its last state is the answer */
 		e = head_read(t, app, c, &site, &id, h);
-		return e ? e : settle(t, c, &s, s.ended_at, keep_ms, rest_r);
+		return e ? e : settle(t, app, c, &s, s.ended_at, keep_ms, rest_r);
 	}
 	if (!e && s.memory == MEMORY_HYBRID)
-		e = settle(t, c, &s, s.ended_at, keep_ms, rest_r);
+		e = settle(t, app, c, &s, s.ended_at, keep_ms, rest_r);
 	return e ? e : head_read(t, app, c, &site, &id, h);
 }
 
@@ -282,7 +327,7 @@ static enum err remove_in(struct task *t, struct db_conn *c, void *arg)
 		return db_run(t, c, &stmts[REOPEN], DB_ARGS(db_int(stamp_now()), db_int(a.message_at + s.idle_ttl), db_int(s.flags & ~SESSION_IS_SETTLING),
 							    db_ident(s.site), db_ident(s.id)), NULL);
 	x->is_done = true;
-	return settle(t, c, &s, later(s.active_at, a.message_at), x->keep_ms, &rest);
+	return settle(t, x->app, c, &s, later(s.active_at, a.message_at), x->keep_ms, &rest);
 }
 
 enum err expire_remove(struct task *t, struct app *app, const struct expire_due *due, bool *done_r)

@@ -13,9 +13,11 @@ struct expire_rest {
 };
 
 /*
- * Ends h's session within the caller's transaction as its memory policy says (SES-14): persistent: it stays for `keep_ms` (0: for ever). hybrid: so
- * do its state and metadata; its history is cleared. ephemeral: the session and all below are deleted. h then describes the ended session. One that has ended already stays as it is. The
- * caller found keep_ms before (expire_keep), and after the commit tells the cache (head_changed). ERR_NOT_FOUND.
+ * Ends h's session within the caller's transaction as its memory policy says (SES-14). persistent: it stays for `keep_ms` (0: for ever). hybrid: so
+ * do its state and metadata; its history is cleared, and unless auto_persist is off a summary of the active conversation (compress_extract) is
+ * in the state as `summary`, together with what an earlier end left there. ephemeral: the session and all below are deleted. h then describes the
+ * ended session. One that has ended already stays as it is. The caller found keep_ms before (expire_keep), and after the commit tells the
+ * cache (head_changed). ERR_NOT_FOUND.
  */
 enum err expire_end(struct task *t, struct app *app, struct db_conn *c, struct head *h, int64_t keep_ms,
 		    struct expire_rest *rest_r) MUST_CHECK;

@@ -299,6 +299,70 @@ Test(expire, a_hybrid_session_forgets_its_history_at_its_end)
 	api_close(&h);
 }
 
+static void say(struct api *h, const char *id, const char *role, const char *text)
+{
+	struct answer a = api_post(h, h->sk, api_text(h, "{\"role\":\"%s\",\"content\":\"%s\"}", role, text), "/v1/sessions/%s/messages", id);
+	must_be(a, 201);
+}
+
+/* SES-14: a summary takes the place of the history, also of one that ended before. */
+Test(expire, a_hybrid_session_keeps_a_summary_in_its_state)
+{
+	struct api *h = api_open_with(API_OWN, tune);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"guide\",\"preset\":\"educational\",\"state\":{\"n\":1}}", NULL);
+	say(h, id, "user", "I want to bake a loaf of sourdough rye.");
+	say(h, id, "assistant", "Feed the starter twelve hours before you knead.");
+	struct answer a = api_post(h, h->sk, "{}", "/v1/sessions/%s/end", id);
+	must_be(a, 200);
+	cr_assert(strstr(str_at(&a, "state.summary"), "sourdough"), "%s", str_at(&a, "state.summary"));
+	assert_int(a, "state.n", 1);
+	assert_int(a, "message_count", 0);
+	struct answer again = api_post(h, h->sk, "{}", "/v1/sessions/%s/resume", id);
+	must_be(again, 200);
+	say(h, id, "user", "My oven only reaches two hundred degrees.");
+	age(h, id, DAY + 1000);
+	cr_assert_eq(run(h, &expire_feature), 1);
+	make_due(h, id);
+	cr_assert_eq(run(h, &retire_feature), 1);
+	struct answer b = api_get(h, h->sk, "/v1/sessions/%s", id);
+	must_be(b, 200);
+	assert_str(b, "status", "ended");
+	assert_int(b, "message_count", 0);
+	cr_assert(strstr(str_at(&b, "state.summary"), "sourdough") && strstr(str_at(&b, "state.summary"), "two hundred"), "%s", str_at(&b, "state.summary"));
+	cr_assert_leq(column(h, "active_at", id), stamp_now() - DAY, "the sweep's work is no activity");
+	cr_assert_eq(column(h, "expires_at - ended_at", id), 30 * (int64_t)DAY);
+	api_close(&h);
+}
+
+/* SES-14 */
+Test(expire, auto_persist_off_keeps_no_summary)
+{
+	struct api *h = api_open_with(API_OWN, tune);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"guide\",\"config\":{\"memory_policy\":\"hybrid\",\"auto_persist\":false},\"state\":{\"n\":1}}", NULL);
+	say(h, id, "user", "I want to bake a loaf of sourdough rye.");
+	struct answer a = api_post(h, h->sk, "{}", "/v1/sessions/%s/end", id);
+	must_be(a, 200);
+	cr_assert(bytes_equal(raw_at(&a, "state"), BYTES("{\"n\":1}")));
+	assert_int(a, "message_count", 0);
+	api_close(&h);
+}
+
+/* SES-14, OPS-6: one that cannot be read is ended all the same, and keeps what it has. */
+Test(expire, a_hybrid_session_that_cannot_be_read_keeps_everything)
+{
+	struct api *h = api_open_with(API_OWN, tune);
+	const char *id = session_with(h, POLICY("hybrid"));
+	struct ident session = ident_of("ses_", id);
+	sql_run(h, "UPDATE sessions SET state = 'x' WHERE id = ?", DB_ARGS(db_ident(&session)));
+	age(h, id, DAY + 1000);
+	cr_assert_eq(run(h, &expire_feature), 1);
+	make_due(h, id);
+	cr_assert_eq(run(h, &retire_feature), 1);
+	cr_assert_eq(column(h, "expires_at - ended_at", id), 30 * (int64_t)DAY);
+	cr_assert_eq(sql_int(h, "SELECT COUNT(*) FROM messages", NULL, 0), 5);
+	api_close(&h);
+}
+
 /* SES-14: what a clone was made of stays the clone's, whatever becomes of the original. */
 Test(expire, a_clone_outlives_the_end_of_an_ephemeral_or_hybrid_original)
 {
