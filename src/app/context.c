@@ -14,7 +14,7 @@
 
 #define GRID 64
 #define BLOCK_PART 2 /* a block that holds more than this part of a limit is halved */
-#define PAGE_FIRST 64
+#define PAGE_LEAST 16
 #define PAGE_MOST 256
 #define READ_ROWS 1200 /* most rows read, and ... */
 #define READ_LIMITS 4  /* ... most bytes, as a multiple of the limit: a turn that is larger is given in part */
@@ -154,12 +154,27 @@ static bool is_enough(const struct build *b)
 	return b->lo % GRID == 0 || !is_within(between(b, 0, tight), &b->limit, BLOCK_PART);
 }
 
+/* How many rows to read next: what the limits have room for, going by the rows at hand. */
+static int64_t guess_page(const struct build *b)
+{
+	struct load all = between(b, 0, b->n);
+	if (all.messages == 0)
+		return PAGE_MOST / 4;
+	double part = (double)all.tokens / (double)(b->limit.tokens + 1), bytes = (double)all.bytes / (double)(b->limit.bytes + 1),
+	       messages = (double)all.messages / (double)(b->limit.messages + 1);
+	part = bytes > part ? bytes : part;
+	part = messages > part ? messages : part;
+	double more = (double)b->n / part - (double)b->n;
+	return more < PAGE_LEAST ? PAGE_LEAST : more > PAGE_MOST ? PAGE_MOST : (int64_t)more;
+}
+
 static enum err read_down(struct build *b)
 {
 	enum err e = ERR_OK;
 	take_tail(b);
 	add_up(b);
-	for (int64_t page = PAGE_FIRST; !e && !is_enough(b); page = page * 2 < PAGE_MOST ? page * 2 : PAGE_MOST) {
+	while (!e && !is_enough(b)) {
+		int64_t page = guess_page(b);
 		e = read_page(b, page + (b->lo - page) % GRID);
 		if (!e)
 			add_up(b);
