@@ -10,6 +10,7 @@
 #include "app/context.h"
 
 #include "app/exchange.h"
+#include "app/policy.h"
 #include "base/tokens.h"
 
 #define GRID 64
@@ -267,18 +268,11 @@ static size_t choose_start(struct build *b, bool *is_truncated_r)
 
 /* ---- the whole ---- */
 
-int64_t context_max_messages(const struct head *h)
-{
-	struct bytes config = jsonx_member(h->json, "config");
-	struct bytes v = jsonx_type(config) == JSONX_OBJECT ? jsonx_member(config, "max_context_messages") : (struct bytes){ NULL, 0 };
-	return jsonx_type(v) == JSONX_INT && jsonx_int(v) > 0 ? jsonx_int(v) : 0;
-}
-
 /* What is left for messages. */
-static struct load limit_of(const struct app *app, const struct head *h, const struct context_options *o, int64_t used)
+static struct load limit_of(struct task *t, const struct app *app, const struct head *h, const struct context_options *o, int64_t used)
 {
 	struct load l = { INT64_MAX, app->conf->context_bytes, app->conf->context_messages };
-	int64_t most = context_max_messages(h);
+	int64_t most = policy_read(t, jsonx_member(h->json, "config")).max_context_messages;
 	if (o->tokens > 0)
 		l.tokens = o->tokens > used ? o->tokens - used : 0;
 	if (most > 0 && most < l.messages)
@@ -308,7 +302,7 @@ enum err context_build(struct task *t, struct app *app, const struct head *h, co
 		return e;
 	if (x->system.n || x->summary.upto_seq)
 		x->tokens = TOKENS_MESSAGE + tokens_of_text(context_instructions(t->arena, x));
-	struct build b = { .task = t, .app = app, .h = h, .limit = limit_of(app, h, options, x->tokens), .first = x->summary.upto_seq + 1 };
+	struct build b = { .task = t, .app = app, .h = h, .limit = limit_of(t, app, h, options, x->tokens), .first = x->summary.upto_seq + 1 };
 	if (b.first > h->last_seq)
 		return ERR_OK;
 	e = read_down(&b);

@@ -37,9 +37,6 @@ enum err context_build(struct task *t, struct app *app, const struct head *h, co
 /* System text and summary as one text for a model; empty when there is neither. */
 struct bytes context_instructions(struct arena *a, const struct context *x);
 
-/* max_context_messages of h's session, or 0. */
-int64_t context_max_messages(const struct head *h);
-
 extern const struct feature context_feature;
 
 #endif

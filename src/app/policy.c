@@ -13,12 +13,13 @@ struct config_in {
 	double temperature;
 	struct bytes memory_policy, preset, template_name, memory_categories;
 	int64_t max_context_messages;
-	bool is_on;
+	bool is_on, has_temperature;
 };
 
 #define MEMBER(name) offsetof(struct config_in, name)
 static const struct field config_fields[] = {
-	{ .name = "temperature", .type = FIELD_REAL, .min = 0, .max = 2, .offset = MEMBER(temperature), .help = "In place of the agent's" },
+	{ .name = "temperature", .type = FIELD_REAL, .min = 0, .max = 2, .offset = MEMBER(temperature),
+	  .given_offset = MEMBER(has_temperature), .help = "In place of the agent's" },
 	{ .name = "memory_policy", .type = FIELD_ENUM, .choices = "persistent|ephemeral|hybrid", .offset = MEMBER(memory_policy),
 	  .help = "What is left at the end: all, nothing, or state, metadata and a summary" },
 	{ .name = "auto_persist", .type = FIELD_BOOL, .offset = MEMBER(is_on), .help = "hybrid: keep a summary; true unless said" },
@@ -60,10 +61,12 @@ struct policy policy_read(struct task *t, struct bytes config)
 {
 	struct fault kept = t->fault;
 	struct config_in in;
-	if (parse(t, "config", config, &in) != ERR_OK) /* what could be read is in it all the same */
+	bool is_sound = parse(t, "config", config, &in) == ERR_OK;
+	if (!is_sound) /* what could be read is in it all the same */
 		t->fault = kept;
 	struct bytes persist = jsonx_member(config, "auto_persist");
-	struct policy p = { .auto_persist = jsonx_type(persist) != JSONX_BOOL || jsonx_bool(persist), .max_context_messages = in.max_context_messages };
+	struct policy p = { .auto_persist = jsonx_type(persist) != JSONX_BOOL || jsonx_bool(persist), .max_context_messages = in.max_context_messages,
+			    .temperature = is_sound && in.has_temperature ? in.temperature : -1 };
 	if (bytes_equal(in.memory_policy, BYTES("ephemeral")))
 		p.memory = MEMORY_EPHEMERAL;
 	else if (bytes_equal(in.memory_policy, BYTES("hybrid")))

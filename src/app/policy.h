@@ -19,6 +19,7 @@ struct policy {
 	enum memory_policy memory;
 	bool auto_persist;            /* hybrid: whether the summary is kept; true unless said */
 	int64_t max_context_messages; /* 0: the install's own limit */
+	double temperature;           /* negative: the agent's */
 };
 
 /* The keys that have a meaning. */

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "app/context.h"
+#include "app/policy.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/stamp.h"
@@ -139,7 +140,10 @@ enum err turn_ask(struct task *t, struct app *app, const struct agent *agent, st
 
 static enum err call_provider(struct run *r, const struct head *h, const struct agent *agent, struct llm_result *result_r)
 {
-	struct llm_request rq = { .temperature = agent->has_temperature ? agent->temperature : -1, .max_output_tokens = agent->max_output_tokens };
+	double temperature = policy_read(r->task, jsonx_member(h->json, "config")).temperature;
+	if (temperature < 0 && agent->has_temperature)
+		temperature = agent->temperature;
+	struct llm_request rq = { .temperature = temperature, .max_output_tokens = agent->max_output_tokens };
 	struct llm_events ev = { .arg = r, .on_text = on_text, .on_tick = on_tick };
 	enum err e = build_prompt(r->task, r->app, h, agent, &rq);
 	return e ? e : turn_ask(r->task, r->app, agent, &rq, &ev, result_r);

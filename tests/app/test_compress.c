@@ -658,3 +658,25 @@ Test(compress, the_whole_conversation_can_be_put_in_a_nutshell)
 	cr_assert_eq(count_of(h, "summaries"), 0);
 	api_close(&h);
 }
+
+/* SES-14, SES-15: the session's own settings reach the provider in place of the agent's. */
+Test(compress, the_sessions_temperature_reaches_the_provider)
+{
+	struct api *h = api_open_with(0, allow_local);
+	static struct provider_stub p = { .text = "Hello." };
+	start_provider(h, &p);
+	const char *own = new_session(h, h->sk, "{\"agent\":\"writer\",\"config\":{\"temperature\":0.25}}", NULL);
+	const char *plain = new_session(h, h->sk, "{\"agent\":\"writer\"}", NULL);
+	struct answer a = api_post(h, h->sk, "{\"message\":\"hi\"}", "/v1/sessions/%s/turns", own);
+	must_be(a, 200);
+	cr_assert_not_null(strstr(p.asked, "\"temperature\":0.25"));
+	a = api_post(h, h->sk, "{\"message\":\"hi\"}", "/v1/sessions/%s/turns", plain);
+	must_be(a, 200);
+	cr_assert_null(strstr(p.asked, "temperature"));
+	struct answer changed = api_patch(h, h->sk, "{\"temperature\":1.5}", "/v1/agents/writer");
+	must_be(changed, 200);
+	a = api_post(h, h->sk, "{\"message\":\"hi\"}", "/v1/sessions/%s/turns", plain);
+	cr_assert_not_null(strstr(p.asked, "\"temperature\":1.5"));
+	stop_provider(&p);
+	api_close(&h);
+}
