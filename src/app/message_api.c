@@ -7,18 +7,29 @@
 #include "app/conversation.h"
 #include "app/dispatch.h"
 #include "app/message.h"
+#include "app/message_format.h"
 #include "app/message_in.h"
+#include "llm/convert.h"
 
 struct append_in {
 	struct message_in one;
 	struct field_list messages;
 	bool has_messages;
+	struct message_format_in formatted;
 };
+
+#define FORMATTED(name) (offsetof(struct append_in, formatted) + offsetof(struct message_format_in, name))
 
 static const struct field append_fields[] = {
 	MESSAGE_IN_FIELDS(offsetof(struct append_in, one), 0),
 	{ .name = "messages", .type = FIELD_LIST, .min = 1, .max = 1000, .offset = offsetof(struct append_in, messages),
 	  .given_offset = offsetof(struct append_in, has_messages), .sub = &message_in_table, .help = "Several messages, stored together or not at all" },
+	{ .name = "format", .type = FIELD_ENUM, .choices = CONVERT_CHOICES, .offset = FORMATTED(format),
+	  .help = "Whose format the messages in input are in" },
+	{ .name = "input", .type = FIELD_OBJECT, .offset = FORMATTED(input),
+	  .help = "The messages as that provider's request has them: openai {messages}, anthropic {system, messages}, gemini {systemInstruction, contents}",
+	  .example = "{\"messages\":[{\"role\":\"user\",\"content\":\"Do you bake rye bread?\"}]}" },
+	{ .name = "aside", .type = FIELD_JSON, .offset = FORMATTED(aside), .help = "What came beside the document when parley gave it" },
 	{ .name = NULL },
 };
 static const struct field_table append_table = { append_fields, sizeof(struct append_in) };
@@ -35,7 +46,7 @@ static const struct field_table place_table = { place_fields, sizeof(struct plac
 struct list_in {
 	struct bytes conversation;
 	int64_t limit, after, before, min_seq;
-	struct bytes order;
+	struct bytes order, format;
 	bool has_limit;
 };
 
@@ -47,6 +58,8 @@ static const struct field list_fields[] = {
 	{ .name = "before", .type = FIELD_INT, .min = 1, .max = INT64_MAX, .offset = offsetof(struct list_in, before), .help = "Only what has a smaller seq" },
 	{ .name = "order", .type = FIELD_ENUM, .choices = "asc|desc", .offset = offsetof(struct list_in, order), .help = "asc: oldest first, as unless said" },
 	{ .name = "min_seq", .type = FIELD_INT, .min = 0, .max = INT64_MAX, .offset = offsetof(struct list_in, min_seq), .help = "The newest seq the client knows of" },
+	{ .name = "format", .type = FIELD_ENUM, .choices = CONVERT_CHOICES, .offset = offsetof(struct list_in, format),
+	  .help = "Give the page as this provider's request has it, in the conversation's order, and beside it what that cannot say" },
 	{ .name = NULL },
 };
 static const struct field_table list_table = { list_fields, sizeof(struct list_in) };
@@ -68,28 +81,45 @@ static bool has_any(const struct message_in *m)
 	       m->client_id.p || m->has_tokens || m->has_latency;
 }
 
-static enum err read_batch(struct call *c, const struct append_in *in, struct message_new *items_r)
+static bool is_formatted(const struct append_in *in)
 {
+	return in->formatted.format.p || in->formatted.input.p || in->formatted.aside.p;
+}
+
+/* What is to be appended, from the one of the three ways to say it that was taken. */
+static enum err read_items(struct call *c, const struct append_in *in, struct message_new **items_r, size_t *n_r)
+{
+	if (is_formatted(in)) {
+		if (in->has_messages || has_any(&in->one))
+			return task_fail_field(c->task, "input", "conflict", "give either messages of ours or format and input, not both");
+		return message_format_read(c, &in->formatted, items_r, n_r);
+	}
+	*n_r = in->has_messages ? in->messages.n : 1;
+	*items_r = arena_array(c->task->arena, *n_r, sizeof **items_r);
+	if (!in->has_messages)
+		return read_one(c, in, *items_r);
 	if (has_any(&in->one))
 		return task_fail_field(c->task, "messages", "conflict", "give either one message or messages, not both");
-	return message_in_read_list(c, &in->messages, "messages", items_r);
+	return message_in_read_list(c, &in->messages, "messages", *items_r);
 }
 
 static enum err api_message_create(struct call *c)
 {
 	const struct append_in *in = c->body;
 	const struct place_query *place = c->query;
-	size_t n = in->has_messages ? in->messages.n : 1;
-	struct message_new *items = arena_array(c->task->arena, n, sizeof *items);
-	struct bytes *json = arena_array(c->task->arena, n, sizeof *json);
-	enum err e = in->has_messages ? read_batch(c, in, items) : read_one(c, in, items);
+	bool is_batch = in->has_messages || is_formatted(in);
+	struct message_new *items;
+	size_t n;
+	enum err e = read_items(c, in, &items, &n);
 	if (!e)
 		e = conversation_enter(c->task, c->app, c->head, place->conversation);
-	if (!e)
-		e = message_append(c->task, c->app, c->head, items, n, in->has_messages, &c->idem, json);
 	if (e)
 		return e;
-	message_format_answer(&c->rs->body, json, n, in->has_messages);
+	struct bytes *json = arena_array(c->task->arena, n, sizeof *json);
+	e = message_append(c->task, c->app, c->head, items, n, is_batch, &c->idem, json);
+	if (e)
+		return e;
+	message_format_answer(&c->rs->body, json, n, is_batch);
 	dispatch_reply(c, 201);
 	return ERR_OK;
 }
@@ -108,9 +138,15 @@ static enum err api_message_list(struct call *c)
 	if (e)
 		return e;
 	struct buf *b = &c->rs->body;
-	buf_add_str(b, "{\"data\":[");
-	buf_add_bytes(b, list.json);
-	buf_add_char(b, ']');
+	buf_add_char(b, '{');
+	if (in->format.p) {
+		message_format_write(c->task, b, in->format, &list, page.is_descending);
+	} else {
+		buf_add_member(b, "data");
+		buf_add_char(b, '[');
+		buf_add_bytes(b, list.json);
+		buf_add_char(b, ']');
+	}
 	buf_member_bool(b, "has_more", list.has_more);
 	if (list.has_more)
 		buf_addf(b, ",\"next\":\"%lld\"}", (long long)list.next);
@@ -122,8 +158,8 @@ static enum err api_message_list(struct call *c)
 
 static const struct api_route routes[] = {
 	{ HTTP_POST, "/v1/sessions/{s}/messages", SCOPE_SESSION, api_message_create, &append_table, &place_table, 0,
-	  "Append one message, or several as one atomic batch", 201, "MessageOrList" },
-	{ HTTP_GET, "/v1/sessions/{s}/messages", SCOPE_SESSION, api_message_list, NULL, &list_table, 0, "List messages in either direction", 200, "MessageList" },
+	  "Append one message, or several as one atomic batch, in parley's form or a provider's", 201, "MessageOrList" },
+	{ HTTP_GET, "/v1/sessions/{s}/messages", SCOPE_SESSION, api_message_list, NULL, &list_table, 0, "List messages in either direction, or get them in a provider's form", 200, "MessageListOrDocument" },
 };
 
 const struct feature message_api_feature = { .name = "message_api", .routes = routes, .n_routes = COUNT(routes) };

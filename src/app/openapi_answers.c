@@ -23,7 +23,8 @@ static const struct route_notes notes[] = {
 	{ HTTP_POST, "/v1/sessions/{s}/archive", .codes = "precondition_failed" },
 	{ HTTP_POST, "/v1/sessions/{s}/token", .codes = "-commit_unknown" },
 	{ HTTP_POST, "/v1/sessions/{s}/messages", .codes = "session_ended",
-	  .body = "'oneOf':[{'required':['role','content'],'properties':{'messages':false}},{'required':['messages'],'maxProperties':1}]" },
+	  .body = "'oneOf':[{'required':['role','content'],'properties':{'messages':false}},{'required':['messages'],'maxProperties':1},"
+		  "{'required':['format','input'],'propertyNames':{'enum':['format','input','aside']}}]" },
 	{ HTTP_POST, "/v1/sessions/{s}/clone", .codes = "forbidden|session_exists|corrupt_record", .body = EITHER_OR_NONE,
 	  .also = 200, .also_help = "The session that had this id already, as `if_exists` asks for" },
 	{ HTTP_POST, "/v1/sessions/{s}/conversations", .codes = "session_ended" },

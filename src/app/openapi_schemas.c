@@ -57,6 +57,10 @@ static const char message[] = CLOSED("A message; seq is its place in the convers
 static const char message_or_list[] = "{'oneOf':[" REF(Message) "," CLOSED("What a batch made, in its order", "'data'",
 	"'data':{'type':'array','minItems':1,'items':" REF(Message) "}") "]}";
 
+static const char message_list_or_document[] = "{'oneOf':[" REF(MessageList) "," CLOSED("The page as a provider takes it, and aside what its form cannot say",
+	"'format','document','aside','has_more','next'",
+	"'format':{'enum':['openai','anthropic','gemini']},'document':{'type':'object'},'aside':{},'has_more':{'type':'boolean'},'next':" TEXT_OR_NULL) "]}";
+
 static const char context_message[] = OPEN("A message of a context; without an id it was put in for the missing result of a tool call", "'role','content'",
 	"'role':{'enum':['system','developer','user','assistant','tool','unknown']},'content':{'type':['string','array']},"
 	"'repaired':{'const':true,'description':'It is not stored'}");
@@ -224,6 +228,7 @@ static const struct openapi_schema schemas[] = {
 	{ "Import", import, "{'sessions':1,'conversations':1,'messages':2,'agents_created':1,'templates_created':0,'skipped':0,'dry_run':false}" },
 	{ "Message", message, USER_MESSAGE },
 	{ "MessageList", LIST_OF("A page of messages", Message), LIST_EXAMPLE(USER_MESSAGE "," ANSWER_MESSAGE) },
+	{ "MessageListOrDocument", message_list_or_document, LIST_EXAMPLE(USER_MESSAGE "," ANSWER_MESSAGE) },
 	{ "MessageOrList", message_or_list, USER_MESSAGE },
 	{ "MessageVersions", message_versions, "{'data':[" USER_MESSAGE "]}" },
 	{ "OpenApi", document, "{'openapi':'3.1.0','info':{'title':'parley','version':'1'},'paths':{},'components':{}}" },

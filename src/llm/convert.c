@@ -46,15 +46,22 @@ static void add_path(struct buf *b, const struct convert_spot *at)
 		buf_addf(b, "%s%s", b->n > 0 ? "." : "", at->name);
 }
 
-enum err convert_fail(struct task *t, const struct convert_spot *at, const char *name, const char *code, const char *detail)
+const char *convert_path(struct arena *a, const struct convert_spot *at)
 {
 	struct buf path;
 
-	buf_init(&path, t->arena, 64);
+	buf_init(&path, a, 64);
 	add_path(&path, at);
+	return buf_bytes(&path).p;
+}
+
+enum err convert_fail(struct task *t, const struct convert_spot *at, const char *name, const char *code, const char *detail)
+{
+	const char *path = convert_path(t->arena, at);
+
 	if (*name)
-		buf_addf(&path, ".%s", name);
-	return task_fail_field(t, buf_bytes(&path).p, code, "%s", detail);
+		path = arena_printf(t->arena, "%s.%s", path, name);
+	return task_fail_field(t, path, code, "%s", detail);
 }
 
 enum err convert_fail_rest(struct task *t, const struct convert_spot *at, struct bytes rest, const char *detail)
@@ -137,7 +144,7 @@ static struct convert_message *pick_messages(struct task *t, const struct conver
 	for (size_t i = 0; i < n; i++) {
 		enum jsonx_type type = jsonx_type(messages[i].content);
 
-		if (type != JSONX_STRING && type != JSONX_ARRAY)
+		if ((type != JSONX_STRING && type != JSONX_ARRAY) || !convert_is_role(messages[i].role))
 			continue;
 		kept[*n_r] = messages[i];
 		kept[(*n_r)++].extra = given_extra(t->arena, messages[i].extra);
@@ -306,7 +313,7 @@ static struct bytes make_aside(struct task *t, const struct convert_driver *driv
 		entries[us.items[i].owner].n++;
 	}
 	for (size_t i = 0; i < n; i++) {
-		e = convert_read(t, driver, us.items + entries[i].start, entries[i].n, &d);
+		e = convert_read(t, driver, entries[i].n > 0 ? &us.items[entries[i].start] : NULL, entries[i].n, &d);
 		assert(!e);
 		entries[i].change = convert_diff(t, &messages[i], &d);
 	}

@@ -45,6 +45,7 @@ struct convert_message {
 	struct bytes content;
 	struct bytes extra;
 	struct bytes metadata;
+	const char *path; /* set by convert_parse: where the message begins, "input.messages[3]", for what the caller has to say about it */
 };
 
 /*
@@ -54,8 +55,9 @@ struct convert_message {
  *   anthropic  {"system":...,"messages":[...]}           system is left out when there is none
  *   gemini     {"systemInstruction":...,"contents":[...]}  the same
  *
- * and the aside, `null` when the document says it all. Messages whose content is null (deleted) are in neither. Tool calls and their results are
- * said as they stand: whoever cuts a history keeps them together. Linear time. Both are in the task's arena.
+ * and the aside, `null` when the document says it all. Messages whose content is null (deleted) are in neither, nor are members of extra that no
+ * message may be given when it is appended, which are facts of the store. Tool calls and their results are said as they stand: whoever cuts a
+ * history keeps them together. The time is that of reading the messages, and n log n of sorting them. Both are in the task's arena.
  */
 void convert_format(struct task *t, enum convert_kind kind, const struct convert_message *messages, size_t n, struct bytes *document_r,
 		    struct bytes *aside_r);

@@ -21,6 +21,8 @@ struct convert_spot {
 enum err convert_fail(struct task *t, const struct convert_spot *at, const char *name, const char *code, const char *detail) MUST_CHECK;
 /* The same for the first member of `rest`, an object of members that are not known. */
 enum err convert_fail_rest(struct task *t, const struct convert_spot *at, struct bytes rest, const char *detail) MUST_CHECK;
+/* The path of a spot. */
+const char *convert_path(struct arena *a, const struct convert_spot *at);
 /* A spot in the arena. */
 struct convert_spot *convert_below(struct arena *a, const struct convert_spot *up, const char *name, size_t index);
 
@@ -103,6 +105,7 @@ const struct convert_driver *convert_driver_of(enum convert_kind kind);
 enum err convert_read(struct task *t, const struct convert_driver *driver, const struct convert_unit *units, size_t n, struct convert_draft *d_r) MUST_CHECK;
 /* Whether a message may be given an extra member of this name. */
 bool convert_is_given(struct bytes name);
+bool convert_is_role(struct bytes role);
 
 extern const struct convert_driver convert_openai;
 extern const struct convert_driver convert_anthropic;

@@ -167,7 +167,7 @@ static enum err check_extra(struct task *t, struct bytes extra, const struct con
 	return e;
 }
 
-static bool is_role(struct bytes role)
+bool convert_is_role(struct bytes role)
 {
 	static const char *const roles[] = { "system", "developer", "user", "assistant", "tool" };
 
@@ -198,7 +198,7 @@ static bool is_content(struct arena *a, struct bytes content)
 
 static enum err check_message(struct task *t, const struct convert_message *m, const struct convert_spot *at)
 {
-	if (!is_role(m->role))
+	if (!convert_is_role(m->role))
 		return convert_fail(t, at, "role", "value", "must be system, developer, user, assistant or tool");
 	if (!is_content(t->arena, m->content))
 		return convert_fail(t, at, "content", "type", "must be a string, or one or more objects with a type");
@@ -245,12 +245,13 @@ static enum err emit(struct reading *r, size_t start, size_t n, struct bytes cha
 {
 	struct convert_message *m = &r->out[r->n_out++];
 	struct convert_draft d;
-	enum err e = convert_read(r->task, r->driver, r->units.items + start, n, &d);
+	enum err e = convert_read(r->task, r->driver, n > 0 ? &r->units.items[start] : NULL, n, &d);
 
 	if (!e && change.p)
 		e = convert_apply(r->task, &d, change, at, &m->metadata);
 	if (e)
 		return e;
+	m->path = convert_path(r->task->arena, at);
 	m->role = d.role;
 	m->content = draft_content(&d);
 	m->extra = draft_extra(&d);

@@ -57,7 +57,7 @@ static inline struct messages messages_of(const char *json)
 
 		for (jsonx_walk_begin(&row, w.value); jsonx_walk_next(&row); k++)
 			v[k] = row.value;
-		m.items[m.n] = (struct convert_message){ jsonx_string(arena, v[0]), v[1], v[2], v[3] };
+		m.items[m.n] = (struct convert_message){ jsonx_string(arena, v[0]), v[1], v[2], v[3], NULL };
 	}
 	return m;
 }
