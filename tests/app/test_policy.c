@@ -69,11 +69,11 @@ Test(policy, reads_what_is_stored_and_takes_defaults_for_the_rest)
 {
 	struct api *h = api_open();
 	struct policy p = policy_read(&h->task, BYTES("{}"));
-	cr_assert(p.memory == MEMORY_PERSISTENT && p.auto_persist && p.max_context_messages == 0);
-	p = policy_read(&h->task, BYTES("{\"memory_policy\":\"hybrid\",\"auto_persist\":false,\"max_context_messages\":12}"));
-	cr_assert(p.memory == MEMORY_HYBRID && !p.auto_persist && p.max_context_messages == 12);
-	p = policy_read(&h->task, BYTES("{\"memory_policy\":\"ephemeral\",\"auto_persist\":\"no\",\"max_context_messages\":-1}"));
-	cr_assert(p.memory == MEMORY_EPHEMERAL && p.auto_persist && p.max_context_messages == 0, "what is wrong counts as not said");
+	cr_assert(p.memory == MEMORY_PERSISTENT && p.auto_persist && p.max_context_messages == 0 && p.temperature < 0);
+	p = policy_read(&h->task, BYTES("{\"memory_policy\":\"hybrid\",\"auto_persist\":false,\"max_context_messages\":12,\"temperature\":0}"));
+	cr_assert(p.memory == MEMORY_HYBRID && !p.auto_persist && p.max_context_messages == 12 && p.temperature == 0);
+	p = policy_read(&h->task, BYTES("{\"memory_policy\":\"ephemeral\",\"temperature\":7,\"auto_persist\":\"no\",\"max_context_messages\":-1}"));
+	cr_assert(p.memory == MEMORY_EPHEMERAL && p.auto_persist && p.max_context_messages == 0 && p.temperature < 0, "what is wrong counts as not said");
 	cr_assert(h->task.fault.code == ERR_OK && h->task.fault.fields == NULL);
 	api_close(&h);
 }
