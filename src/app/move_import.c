@@ -8,85 +8,28 @@
 
 #include <stdlib.h>
 
-#include "app/codec.h"
 #include "app/message.h"
+#include "app/move_batch.h"
 #include "app/move_check.h"
 #include "app/purge.h"
-#include "app/session.h"
 #include "base/stamp.h"
 
-#define BATCH_ROWS 512            /* rows of a transaction ... */
-#define BATCH_BYTES (1u << 20)    /* ... unless they come to more than this */
-#define MANY 32                   /* rows of one statement */
-#define FEW 4
-#define MESSAGE_COLUMNS_N 11
-#define CONVERSATION_COLUMNS_N 8
 #define HALF(lines) ((lines) / 2) /* each reading is half of the work */
 
-#define ROW11 "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-#define ROW8 "(?, ?, ?, ?, ?, ?, ?, ?)"
-#define TIMES4(row) row ", " row ", " row ", " row
-#define TIMES32(row) TIMES4(row) ", " TIMES4(row) ", " TIMES4(row) ", " TIMES4(row) ", " TIMES4(row) ", " TIMES4(row) ", " TIMES4(row) ", " TIMES4(row)
-#define MESSAGES_SQL "INSERT INTO messages (conversation, seq, id, site, role, content, metadata, extra, turn, created_at, tokens) VALUES "
-#define CONVERSATIONS_SQL "INSERT INTO conversations (id, site, session, parent, base_seq, title, created_at, lineage) VALUES "
-
-enum { FIND, BEGIN, ADVANCE, MARK_DISCARD, FORGET, AGENT, TEMPLATE_FIND, TEMPLATE, SESSION, ADOPT, SUMMARY, OWNER, SUMMARIES_DROP, CONVERSATION_DROP,
-       MESSAGES, CONVERSATIONS = MESSAGES + 3 };
+enum { FIND, BEGIN, ADVANCE, MARK_DISCARD, FORGET, TEMPLATE_FIND, OWNER, SUMMARIES_DROP, CONVERSATION_DROP };
 static const struct db_stmt stmts[] = {
 	[FIND] = { "SELECT lines_done, ended_at FROM imports WHERE site = ? AND checksum = ?", NULL, NULL },
 	[BEGIN] = { "INSERT INTO imports (site, checksum, lines_done, n_lines, started_at, ended_at) VALUES (?, ?, 0, ?, ?, 0)", NULL, NULL },
 	[ADVANCE] = { "UPDATE imports SET lines_done = ?, ended_at = ? WHERE site = ? AND checksum = ? AND lines_done = ? AND ended_at = 0", NULL, NULL },
 	[MARK_DISCARD] = { "UPDATE imports SET lines_done = ? WHERE site = ? AND checksum = ? AND lines_done = ?", NULL, NULL },
 	[FORGET] = { "DELETE FROM imports WHERE site = ? AND checksum = ?", NULL, NULL },
-	[AGENT] = { "INSERT INTO agents (id, site, name, title, instructions, provider, model, language, temperature, max_output_tokens, version,"
-		    " created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
 	[TEMPLATE_FIND] = { "SELECT 1 FROM templates WHERE site = ? AND name = ?", NULL, NULL },
-	[TEMPLATE] = { "INSERT INTO templates (id, site, name, title, preset, config, required_context, memory_categories, version, created_at,"
-		       " updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
-	[SESSION] = { "INSERT INTO sessions (id, site, own_id, name, agent, agent_name, user_id, client_type, context, title, status, tags, metadata, state,"
-		      " config, conversation, website_domain, ip_address, version, created_at, updated_at, active_at, ended_at, expires_at, idle_ttl, flags)"
-		      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
-	[ADOPT] = { "UPDATE conversations SET session = ? WHERE site = ? AND id = ?", NULL, NULL },
-	[SUMMARY] = { "INSERT INTO summaries (conversation, upto_seq, site, method, content, tokens_before, tokens_after, created_at)"
-		      " VALUES (?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
 	[OWNER] = { "SELECT session FROM conversations WHERE site = ? AND id = ?", NULL, NULL },
 	[SUMMARIES_DROP] = { "DELETE FROM summaries WHERE site = ? AND conversation = ?", NULL, NULL },
 	[CONVERSATION_DROP] = { "DELETE FROM conversations WHERE site = ? AND id = ? AND session = ?", NULL, NULL },
-	[MESSAGES] = { MESSAGES_SQL ROW11, NULL, NULL }, { MESSAGES_SQL TIMES4(ROW11), NULL, NULL }, { MESSAGES_SQL TIMES32(ROW11), NULL, NULL },
-	[CONVERSATIONS] = { CONVERSATIONS_SQL ROW8, NULL, NULL }, { CONVERSATIONS_SQL TIMES4(ROW8), NULL, NULL },
-	{ CONVERSATIONS_SQL TIMES32(ROW8), NULL, NULL },
 };
 
 static const struct ident nobody; /* session of a conversation whose session is not there yet */
-
-/* Rows that wait for their transaction, argument by argument. */
-struct rows {
-	struct db_arg *args;
-	size_t n, n_columns;
-};
-
-/* A session that is whole with this batch. */
-struct finish {
-	struct move_session s;
-	struct ident id, agent;
-	struct bytes state, config; /* packed */
-	int flags;
-	struct ident *adopted;      /* its conversations that earlier batches stored */
-	size_t n_adopted;
-	struct finish *next;
-};
-
-struct agent_row {
-	struct agent a;
-	struct agent_row *next;
-};
-
-struct template_row {
-	struct template tp;
-	struct ident id;
-	struct bytes config; /* packed */
-	struct template_row *next;
-};
 
 struct import {
 	struct app *app;
@@ -97,15 +40,8 @@ struct import {
 	struct ident_map agents;   /* of this run: places in agent_ids */
 	struct ident *agent_ids;
 	int64_t lines_done;        /* committed */
-	/* The batch. */
-	struct task part;
-	struct rows messages, conversations;
-	struct finish *finishes, **last_finish;
-	struct agent_row *agents_new;
-	struct template_row *templates_new;
-	struct rows summaries;
-	size_t n_rows;
-	int64_t lines_next;        /* lines_done with this batch */
+	struct move_batch batch;
+	int64_t lines_next;        /* lines_done with the batch */
 	bool is_last;
 	/* The session that is being read. */
 	struct ident session;
@@ -177,66 +113,6 @@ static enum err open_import(struct task *t, struct import *im, const struct move
 
 /* ---- one batch ---- */
 
-static enum err run_rows(struct task *t, struct db_conn *c, const struct rows *rows, int first_stmt)
-{
-	static const struct {
-		size_t rows;
-		int step;
-	} sizes[] = { { MANY, 2 }, { FEW, 1 }, { 1, 0 } };
-	size_t n = rows->n / rows->n_columns, at = 0;
-	for (size_t k = 0; k < COUNT(sizes); k++)
-		for (; n - at >= sizes[k].rows; at += sizes[k].rows) {
-			enum err e = db_run(t, c, &stmts[first_stmt + sizes[k].step], rows->args + at * rows->n_columns,
-					    sizes[k].rows * rows->n_columns, NULL);
-			if (e)
-				return e;
-		}
-	return ERR_OK;
-}
-
-static enum err insert_agents(struct task *t, struct db_conn *c, const struct import *im)
-{
-	enum err e = ERR_OK;
-	for (const struct agent_row *r = im->agents_new; !e && r; r = r->next) {
-		const struct agent *a = &r->a;
-		e = db_run(t, c, &stmts[AGENT],
-			   DB_ARGS(db_ident(&a->id), db_ident(&im->m->site), db_text(a->name), db_text(a->title), db_text(a->instructions),
-				   db_text(a->provider), db_text(a->model), db_text(a->language), a->has_temperature ? db_real(a->temperature) : db_null(),
-				   db_int(a->max_output_tokens), db_int(a->version), db_int(a->created_at), db_int(a->updated_at)), NULL);
-	}
-	return e;
-}
-
-static enum err insert_templates(struct task *t, struct db_conn *c, const struct import *im)
-{
-	enum err e = ERR_OK;
-	for (const struct template_row *r = im->templates_new; !e && r; r = r->next)
-		e = db_run(t, c, &stmts[TEMPLATE],
-			   DB_ARGS(db_ident(&r->id), db_ident(&im->m->site), db_text(r->tp.name), db_text(r->tp.title), db_text(r->tp.preset),
-				   db_blob(r->config.p, r->config.n), db_text(r->tp.required_context), db_text(r->tp.memory_categories),
-				   db_int(r->tp.version), db_int(r->tp.created_at), db_int(r->tp.updated_at)), NULL);
-	return e;
-}
-
-static enum err insert_session(struct task *t, struct db_conn *c, const struct ident *site, const struct finish *f)
-{
-	const struct move_session *s = &f->s;
-	enum err e = ERR_OK;
-	for (size_t i = 0; !e && i < f->n_adopted; i++)
-		e = db_run(t, c, &stmts[ADOPT], DB_ARGS(db_ident(&f->id), db_ident(site), db_ident(&f->adopted[i])), NULL);
-	if (e)
-		return e;
-	e = db_run(t, c, &stmts[SESSION],
-		   DB_ARGS(db_ident(&f->id), db_ident(site), db_text(s->own_id), db_text(s->name), db_ident(&f->agent), db_text(s->agent_name),
-			   db_text(s->user), db_text(s->client_type), db_text(s->context), db_text(s->title), db_int(s->status), db_text(s->tags),
-			   db_text(s->metadata), db_blob(f->state.p, f->state.n), db_blob(f->config.p, f->config.n), db_ident(&s->conversation),
-			   db_text(s->website_domain), db_text(s->ip_address), db_int(s->version), db_int(s->created_at), db_int(s->updated_at),
-			   db_int(s->active_at), db_int(s->ended_at), db_int(s->expires_at), db_int(s->idle_ttl), db_int(f->flags)), NULL);
-	if (e == ERR_DUPLICATE)
-		return task_fail(t, ERR_CONFLICT, "the session %.*s, or one of its name, was made meanwhile", (int)s->name.n, s->name.p);
-	return e ? e : session_tags_store(t, c, site, &f->id, s->created_at, s->tags);
-}
-
 static enum err advance(struct task *t, struct db_conn *c, const struct import *im)
 {
 	int64_t n;
@@ -253,111 +129,27 @@ static enum err store_in(struct task *t, struct db_conn *c, void *arg)
 	struct import *im = arg;
 	enum err e = advance(t, c, im); /* first: it keeps a second importer of the same file waiting */
 	if (!e)
-		e = insert_agents(t, c, im);
-	if (!e)
-		e = insert_templates(t, c, im);
-	if (!e)
-		e = run_rows(t, c, &im->conversations, CONVERSATIONS);
-	if (!e)
-		e = run_rows(t, c, &im->messages, MESSAGES);
-	for (size_t i = 0; !e && i < im->summaries.n; i += im->summaries.n_columns)
-		e = db_run(t, c, &stmts[SUMMARY], im->summaries.args + i, im->summaries.n_columns, NULL);
-	for (const struct finish *f = im->finishes; !e && f; f = f->next)
-		e = insert_session(t, c, &im->m->site, f);
+		e = move_batch_store(t, c, &im->batch);
 	if (!e && im->is_last && im->m->at_end)
 		e = im->m->at_end(t, c, im->m);
-	if (e == ERR_DUPLICATE)
-		return task_fail(t, ERR_CONFLICT, "something of this file was stored meanwhile by another");
 	return e;
-}
-
-static void begin_batch(struct import *im)
-{
-	struct arena *a = im->part.arena;
-	task_reset_part(&im->part);
-	im->messages = (struct rows){ arena_array(a, BATCH_ROWS * MESSAGE_COLUMNS_N, sizeof(struct db_arg)), 0, MESSAGE_COLUMNS_N };
-	im->conversations = (struct rows){ arena_array(a, BATCH_ROWS * CONVERSATION_COLUMNS_N, sizeof(struct db_arg)), 0, CONVERSATION_COLUMNS_N };
-	im->summaries = (struct rows){ arena_array(a, BATCH_ROWS * CONVERSATION_COLUMNS_N, sizeof(struct db_arg)), 0, CONVERSATION_COLUMNS_N };
-	im->finishes = NULL;
-	im->last_finish = &im->finishes;
-	im->agents_new = NULL;
-	im->templates_new = NULL;
-	im->n_rows = 0;
-	im->first_conversation = 0;
 }
 
 static enum err store_batch(struct task *t, struct import *im, int64_t lines, bool is_last)
 {
 	im->lines_next = lines;
 	im->is_last = is_last;
-	enum err e = store_transact(&im->part, im->app, store_in, im);
+	enum err e = store_transact(&im->batch.part, im->app, store_in, im);
 	if (!e || e == ERR_COMMIT_UNKNOWN)
-		for (const struct finish *f = im->finishes; f; f = f->next) /* somebody may hold a lease on the absent one */
-			head_changed(&im->part, im->app, &im->m->site, &f->id);
+		move_batch_stored(&im->batch.part, im->app, &im->batch);
 	if (e)
-		return task_take_fault(t, &im->part, e);
+		return task_take_fault(t, &im->batch.part, e);
 	im->lines_done = lines;
-	begin_batch(im);
+	move_batch_reset(&im->batch);
 	return ERR_OK;
 }
 
 /* ---- lines ---- */
-
-static struct db_arg *add_row(struct import *im, struct rows *rows)
-{
-	struct db_arg *args = rows->args + rows->n;
-	rows->n += rows->n_columns;
-	im->n_rows++;
-	return args;
-}
-
-/* An id that lives as long as the batch. */
-static struct db_arg keep_ident(struct arena *a, const struct ident *id)
-{
-	if (ident_is_zero(id))
-		return db_null();
-	struct ident *copy = arena_alloc(a, sizeof *copy);
-	*copy = *id;
-	return db_ident(copy);
-}
-
-static struct db_arg pack(struct arena *a, struct bytes content)
-{
-	struct bytes packed = content.n ? codec_pack(a, content) : (struct bytes){ NULL, 0 };
-	return db_blob(packed.p, packed.n);
-}
-
-static void add_message(struct import *im, const struct move_message *m)
-{
-	struct arena *a = im->part.arena;
-	const struct db_arg args[MESSAGE_COLUMNS_N] = {
-		keep_ident(a, &m->conversation), db_int(m->seq), keep_ident(a, &m->id), db_ident(&im->m->site), db_int(m->role), pack(a, m->content),
-		pack(a, m->metadata), pack(a, m->extra), keep_ident(a, &m->turn), db_int(m->created_at), db_int(m->tokens),
-	};
-	memcpy(add_row(im, &im->messages), args, sizeof args);
-}
-
-static void add_conversation(struct import *im, const struct move_conversation *c, const struct move_walk_line *l)
-{
-	struct arena *a = im->part.arena;
-	struct bytes lineage = arena_bytes(a, l->lineage);
-	const struct db_arg args[CONVERSATION_COLUMNS_N] = {
-		keep_ident(a, &c->id), db_ident(&im->m->site), db_ident(&nobody), keep_ident(a, &l->parent), db_int(c->base_seq),
-		db_text(arena_bytes(a, c->title)), db_int(c->created_at), db_blob(lineage.p, lineage.n),
-	};
-	memcpy(add_row(im, &im->conversations), args, sizeof args);
-}
-
-static void add_summary(struct import *im, const struct move_summary *s)
-{
-	struct arena *a = im->part.arena;
-	struct bytes content = codec_pack(a, s->content);
-	const struct db_arg args[CONVERSATION_COLUMNS_N] = {
-		keep_ident(a, &s->conversation), db_int(s->upto_seq), db_ident(&im->m->site), db_text(arena_bytes(a, s->method)),
-		db_blob(content.p, content.n), db_int(s->tokens_before), db_int(s->tokens_after), db_int(s->created_at),
-	};
-	memcpy(add_row(im, &im->summaries), args, sizeof args);
-}
 
 static void remember_agent(struct import *im, const struct ident *key, const struct ident *id)
 {
@@ -380,35 +172,22 @@ static enum err add_agent(struct task *t, struct import *im, const struct agent 
 		return e;
 	}
 	task_clear_fault(t);
-	struct arena *a = im->part.arena;
-	struct agent_row *r = arena_alloc(a, sizeof *r);
-	r->a = *in;
-	r->a.id = ident_new();
-	struct bytes *texts[] = { &r->a.name, &r->a.title, &r->a.instructions, &r->a.provider, &r->a.model, &r->a.language };
-	for (size_t i = 0; i < COUNT(texts); i++)
-		*texts[i] = arena_bytes(a, *texts[i]);
-	r->next = im->agents_new;
-	im->agents_new = r;
-	im->n_rows++;
+	struct agent made = *in;
+	made.id = ident_new();
+	move_batch_add_agent(&im->batch, &made);
 	im->m->n_agents++;
-	remember_agent(im, &key, &r->a.id);
+	remember_agent(im, &key, &made.id);
 	return ERR_OK;
 }
 
 static enum err add_template(struct task *t, struct import *im, const struct template *in)
 {
 	struct db_rows *rows;
-	struct arena *a = im->part.arena;
+	struct ident id = ident_new();
 	enum err e = store_query(t, im->app, &stmts[TEMPLATE_FIND], DB_ARGS(db_ident(&im->m->site), db_text(in->name)), &rows);
 	if (e || rows->n_rows)
 		return e;
-	struct template_row *r = arena_alloc(a, sizeof *r);
-	*r = (struct template_row){ .tp = *in, .id = ident_new(), .config = codec_pack(a, in->config), .next = im->templates_new };
-	struct bytes *texts[] = { &r->tp.name, &r->tp.title, &r->tp.preset, &r->tp.required_context, &r->tp.memory_categories };
-	for (size_t i = 0; i < COUNT(texts); i++)
-		*texts[i] = arena_bytes(a, *texts[i]);
-	im->templates_new = r;
-	im->n_rows++;
+	move_batch_add_template(&im->batch, in, &id);
 	im->m->n_templates++;
 	return ERR_OK;
 }
@@ -417,7 +196,7 @@ static void begin_session(struct import *im, const struct move_walk *w)
 {
 	im->session = move_session_ident(&im->m->site, &w->s);
 	im->is_skipping = ident_map_find(&im->check.skipped, &im->session, NULL);
-	im->first_conversation = im->conversations.n / CONVERSATION_COLUMNS_N;
+	im->first_conversation = move_batch_conversations(&im->batch);
 	im->n_stored = 0;
 	im->m->n_skipped += im->is_skipping;
 }
@@ -429,18 +208,13 @@ static void count(struct move_counts *n, const struct move_line *line)
 	n->messages += line->type == MOVE_MESSAGE;
 }
 
-static bool is_full(const struct import *im)
-{
-	return im->n_rows >= BATCH_ROWS || arena_used(im->part.arena) >= BATCH_BYTES;
-}
-
 static enum err import_line(struct task *t, void *arg, const struct move_walk *w, const struct move_line *line)
 {
 	struct import *im = arg;
 	int64_t at = w->counts.lines;
 	/* A batch ends when the line behind it is known, so that a session which is whole is stored as whole. */
-	if (is_full(im)) {
-		size_t n = im->conversations.n / CONVERSATION_COLUMNS_N - im->first_conversation;
+	if (move_batch_is_full(&im->batch)) {
+		size_t n = move_batch_conversations(&im->batch) - im->first_conversation;
 		enum err e = store_batch(t, im, at - 1, false);
 		if (e)
 			return e;
@@ -462,11 +236,11 @@ static enum err import_line(struct task *t, void *arg, const struct move_walk *w
 		return ERR_OK;
 	}
 	if (line->type == MOVE_CONVERSATION)
-		add_conversation(im, &line->conversation, &w->lines[w->n_lines - 1]);
+		move_batch_add_conversation(&im->batch, &line->conversation, &w->lines[w->n_lines - 1]);
 	else if (line->type == MOVE_MESSAGE)
-		add_message(im, &line->message);
+		move_batch_add_message(&im->batch, &line->message);
 	else if (line->type == MOVE_SUMMARY)
-		add_summary(im, &line->summary);
+		move_batch_add_summary(&im->batch, &line->summary);
 	return ERR_OK;
 }
 
@@ -493,31 +267,13 @@ static enum err find_agent(struct task *t, struct import *im, struct bytes name,
 static enum err import_session(struct task *t, void *arg, const struct move_walk *w)
 {
 	struct import *im = arg;
-	struct arena *a = im->part.arena;
+	struct ident agent;
 	if (im->is_skipping || w->counts.lines <= im->m->resumed_at)
 		return ERR_OK;
-	struct finish *f = arena_alloc(a, sizeof *f);
-	*f = (struct finish){ .s = w->s, .id = im->session, .flags = w->has_summaries ? SESSION_HAS_SUMMARIES : 0 };
-	enum err e = find_agent(t, im, w->s.agent, &f->agent);
-	if (e)
-		return e;
-	f->s.user = map_user(im->m, w->s.user);
-	struct bytes *texts[] = { &f->s.own_id, &f->s.name, &f->s.user, &f->s.client_type, &f->s.context, &f->s.title, &f->s.website_domain,
-				  &f->s.ip_address, &f->s.agent_name, &f->s.tags, &f->s.metadata };
-	for (size_t i = 0; i < COUNT(texts); i++)
-		*texts[i] = arena_bytes(a, *texts[i]);
-	f->state = codec_pack(a, w->s.state);
-	f->config = codec_pack(a, w->s.config);
-	f->n_adopted = im->n_stored;
-	f->adopted = arena_array(a, f->n_adopted, sizeof *f->adopted);
-	for (size_t i = 0; i < f->n_adopted; i++) /* those stored earlier stand first */
-		f->adopted[i] = w->lines[i].id;
-	for (size_t i = im->first_conversation; i < im->conversations.n / CONVERSATION_COLUMNS_N; i++)
-		im->conversations.args[i * CONVERSATION_COLUMNS_N + 2] = db_ident(&f->id);
-	*im->last_finish = f;
-	im->last_finish = &f->next;
-	im->n_rows++;
-	return ERR_OK;
+	enum err e = find_agent(t, im, w->s.agent, &agent);
+	if (!e)
+		move_batch_add_session(&im->batch, w, &im->session, &agent, map_user(im->m, w->s.user), im->n_stored, im->first_conversation);
+	return e;
 }
 
 /* ---- the whole ---- */
@@ -546,15 +302,14 @@ static enum err import_file(struct task *t, struct import *im, const struct move
 		return task_fail(t, ERR_CONFLICT, "another process imports this file");
 	if (e)
 		return e;
-	task_open_part(&im->part, t);
+	move_batch_open(t, &im->batch, &im->m->site);
 	task_open_part(&im->agents_part, t);
 	ident_map_init(&im->agents, im->agents_part.arena);
-	begin_batch(im);
 	e = move_walk(t, fd, memory, &v, NULL);
 	if (!e)
 		e = store_batch(t, im, h->counts.lines, true);
 	task_close_part(&im->agents_part);
-	task_close_part(&im->part);
+	move_batch_close(&im->batch);
 	return e;
 }
 
