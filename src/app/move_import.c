@@ -145,6 +145,7 @@ static enum err store_batch(struct task *t, struct import *im, int64_t lines, bo
 	if (e)
 		return task_take_fault(t, &im->batch.part, e);
 	im->lines_done = lines;
+	im->first_conversation = 0;
 	move_batch_reset(&im->batch);
 	return ERR_OK;
 }
