@@ -2,6 +2,8 @@
 /* test_session_filter: lists by any of what sessions carry, alone and together; tags in step with their sessions; whose list a token sees. */
 #include "harness.h"
 
+#include <stdio.h>
+
 #include "app/session_list.h"
 
 #define N 96
@@ -308,5 +310,64 @@ Test(session_filter, no_list_sorts_or_scans)
 		cr_assert_null(strstr(plan.p, "|ALL|"), "%zu: %s", i, plan.p);
 		cr_assert(strstr(plan.p, is_mariadb ? "ran" : "SEARCH") || strstr(plan.p, "ref"), "%zu: %s", i, plan.p);
 	}
+	api_close(&h);
+}
+
+struct crowd {
+	struct api *h, *twin;
+	const char *id;
+	int status[16];
+};
+
+static void create_tagged(void *arg, int i)
+{
+	struct crowd *c = arg;
+	c->status[i] = api_post(i % 2 ? c->twin : c->h, c->h->sk, "{\"agent\":\"guide\",\"id\":\"party\",\"if_exists\":\"return\",\"tags\":[\"a\",\"b\"]}", "/v1/sessions").status;
+}
+
+static void change_or_delete(void *arg, int i)
+{
+	struct crowd *c = arg;
+	struct api *h = i % 2 ? c->twin : c->h;
+	char body[64];
+	snprintf(body, sizeof body, "{\"tags\":[\"x%d\",\"y\"]}", i);
+	c->status[i] = i == 7 ? api_delete(h, h->sk, "/v1/sessions/%s", c->id).status : api_patch(h, h->sk, body, "/v1/sessions/%s", c->id).status;
+}
+
+/* Tags of calls at once are those of one of them; of a session that goes meanwhile nothing is left. */
+Test(session_filter, tags_stay_in_step_when_many_write_at_once, .timeout = 60)
+{
+	struct api *h = api_open_with(API_FILE, NULL);
+	struct crowd c = { .h = h, .twin = api_twin(h, 0, NULL) };
+	int got[N];
+	in_parallel(12, create_tagged, &c);
+	for (int i = 0; i < 12; i++)
+		cr_assert(c.status[i] == 200 || c.status[i] == 201, "%d", c.status[i]);
+	cr_assert_eq(n_tags(h), 2);
+	cr_assert_eq(walk(h, h->sk, "&tag=a", 10, got), 1);
+	for (int round = 0; round < 10; round++) {
+		c.id = round ? new_session(h, h->sk, "{\"agent\":\"guide\",\"tags\":[\"a\"]}", NULL) : "party";
+		in_parallel(12, change_or_delete, &c);
+		cr_assert_eq(c.status[7], 204, "%d", c.status[7]);
+		for (int i = 0; i < 12; i++)
+			cr_assert(i == 7 || c.status[i] == 200 || c.status[i] == 404, "%d", c.status[i]);
+		cr_assert_eq(n_tags(h), 0);
+	}
+	api_close(&c.twin);
+	api_close(&h);
+}
+
+/* A token outlives its session, but its user's name does not: there is nothing to list by. */
+Test(session_filter, a_token_of_a_deleted_session_lists_nothing)
+{
+	struct api *h = api_open();
+	const char *token, *id = new_session(h, h->sk, "{\"agent\":\"guide\",\"user\":\"ann\"}", &token);
+	new_session(h, h->sk, "{\"agent\":\"guide\",\"user\":\"ann\"}", NULL);
+	struct answer gone = api_delete(h, h->sk, "/v1/sessions/%s", id);
+	must_be(gone, 204);
+	struct answer list = api_get(h, token, "/v1/sessions"), history = api_get(h, token, "/v1/users/ann/history");
+	assert_code(list, 404, "not_found");
+	must_be(history, 200);
+	cr_assert_eq(count_at(&history, "data"), 1);
 	api_close(&h);
 }
