@@ -16,6 +16,7 @@
 #include "app/session_update.h"
 #include "app/site.h"
 #include "base/stamp.h"
+#include "main/cmd_move.h"
 #include "main/main.h"
 #include "main/terminal.h"
 
@@ -463,6 +464,27 @@ static int cmd_session_clone(struct cli *c)
 	return EXIT_OK;
 }
 
+/* ---- export ---- */
+
+static int cmd_session_export(struct cli *c)
+{
+	struct cli_option o[] = { { .name = "--site" }, { .name = "--output" }, { .name = NULL } };
+	struct bytes ref;
+	size_t n;
+	struct site s;
+	struct head h;
+	if (!cli_parse(c, o, &ref, 1, &n) || n != 1)
+		return usage("export SESSION [--site S] [--output FILE|-]");
+	enum err e = find_site(c, &o[0], &s);
+	if (!e)
+		e = head_find(c->task, c->app, &s.id, ref, &h);
+	if (e)
+		return cli_fail(c, e);
+	head_settle(c->task, c->app, &h);
+	struct move_export x = { .site = s.id, .site_name = s.name, .session = h.session };
+	return cmd_move_export(c, &x, last_value(&o[1]));
+}
+
 const struct cli_command cmd_session_commands[] = {
 	{ "session list", "[--site S] [--user U] [--agent A] [--status ST] [--tag T] [--from TIME] [--to TIME] [--limit N] ...", "List sessions, the newest first", CLI_NEEDS_APP, cmd_session_list },
 	{ "session show", "SESSION [--site S]", "Show a session with its numbers and conversations", CLI_NEEDS_APP, cmd_session_show },
@@ -472,5 +494,6 @@ const struct cli_command cmd_session_commands[] = {
 	{ "session archive", "SESSION [--site S]", "Archive a session: it stays, and takes no messages", CLI_NEEDS_APP, cmd_session_archive },
 	{ "session delete", "SESSION [--site S] [--yes]", "Delete a session and everything below it", CLI_NEEDS_APP, cmd_session_delete },
 	{ "session clone", "SESSION [--site S] [--id ID] [--user U] [--context C] [--title T] [--at SEQ]", "Make an independent session with the same history; prints its id", CLI_NEEDS_APP, cmd_session_clone },
+	{ "session export", "SESSION [--site S] [--output FILE|-]", "Write a session as JSON lines, which import reads", CLI_NEEDS_APP, cmd_session_export },
 	{ .name = NULL },
 };

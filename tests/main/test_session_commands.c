@@ -191,7 +191,7 @@ Test(session_commands, shows_tails_steps_and_deletes)
 	must_say(run("session delete s --site %s --yes", it.site), "");
 	must_fail(run("session show s --site %s", it.site), 1, "no such session");
 	must_say(run("session tail copy --site %s", it.site), "second line");
-	static const char *const verbs[] = { "show", "tail", "end", "resume", "archive", "delete --yes", "clone" };
+	static const char *const verbs[] = { "show", "tail", "end", "resume", "archive", "delete --yes", "clone", "export" };
 	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
 		must_fail(run("session %s nobody --site %s", verbs[i], it.site), 1, "no such session");
 		must_fail(run("session %s --site %s", verbs[i], it.site), 64, "usage");
@@ -239,6 +239,21 @@ Test(session_commands, a_terminal_gets_what_fits_and_is_asked)
 	struct outcome yes = run_on_terminal(80, "y\n", "session delete s");
 	cr_assert_eq(yes.status, 0, "%s", yes.text);
 	must_fail(run("session show s --site %s", it.site), 1, "no such session");
+}
+
+/* What is written can be read: into another site, with the same history. */
+Test(session_commands, exports_what_import_reads)
+{
+	post("/v1/sessions", "{\"agent\":\"guide\",\"id\":\"s\",\"title\":\"The original\",\"tags\":[\"kept\"]}");
+	post("/v1/sessions/s/messages", "{\"messages\":[{\"role\":\"user\",\"content\":\"one\"},{\"role\":\"assistant\",\"content\":\"two\"}]}");
+	must_say(run("session export s --site %s --output %s/out", it.site, it.dir), "1 sessions, 1 conversations, 2 messages");
+	must_say(run("session export s --site %s", it.site), "\"The original\"");
+	cr_assert_eq(run("site add %s-2", it.site).status, 0);
+	cr_assert_eq(run("agent add %s-2 guide --provider echo", it.site).status, 0);
+	must_say(run("import %s/out --site %s-2", it.dir, it.site), "2 messages imported");
+	must_say(run("session list --site %s-2 --tag kept", it.site), "The original");
+	must_say(run("session tail s --site %s-2", it.site), "assistant  two");
+	must_fail(run("session export nobody --site %s", it.site), 1, "no such session");
 }
 
 /* --follow prints what comes, and ends when the session goes. */
