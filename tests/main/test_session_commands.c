@@ -241,7 +241,7 @@ Test(session_commands, a_terminal_gets_what_fits_and_is_asked)
 	must_fail(run("session show s --site %s", it.site), 1, "no such session");
 }
 
-/* What is written can be read: into another site, with the same history. */
+/* What is written can be read, into another site, with the same history. */
 Test(session_commands, exports_what_import_reads)
 {
 	post("/v1/sessions", "{\"agent\":\"guide\",\"id\":\"s\",\"title\":\"The original\",\"tags\":[\"kept\"]}");
@@ -250,6 +250,7 @@ Test(session_commands, exports_what_import_reads)
 	must_say(run("session export s --site %s", it.site), "\"The original\"");
 	cr_assert_eq(run("site add %s-2", it.site).status, 0);
 	cr_assert_eq(run("agent add %s-2 guide --provider echo", it.site).status, 0);
+	must_say(run("session delete s --site %s --yes", it.site), "");
 	must_say(run("import %s/out --site %s-2", it.dir, it.site), "2 messages imported");
 	must_say(run("session list --site %s-2 --tag kept", it.site), "The original");
 	must_say(run("session tail s --site %s-2", it.site), "assistant  two");
