@@ -9,6 +9,7 @@
 #include "app/idem.h"
 #include "app/policy.h"
 #include "app/session_api.h"
+#include "app/site.h"
 #include "base/metrics.h"
 
 enum { MARK, COPY_MASKS };
@@ -63,7 +64,7 @@ enum err clone_insert(struct task *t, struct db_conn *c, const struct head *h, c
 		return e;
 	fresh.flags = h->flags & (SESSION_HAS_MASKS | SESSION_HAS_SUMMARIES);
 	fresh.from = from;
-	fresh.idle_ttl = h->idle_ttl;
+	fresh.idle_ttl = in->idle_ttl >= 0 ? in->idle_ttl : h->idle_ttl;
 	e = session_insert(t, c, &h->site, &agent, &fresh, made_r);
 	if (!e && !(h->flags & SESSION_IS_CLONED))
 		e = db_run(t, c, &stmts[MARK], DB_ARGS(db_ident(&h->session), db_ident(&h->site)), NULL);
@@ -76,6 +77,8 @@ struct clone_in {
 	struct clone_new make;
 	struct place_in place;
 	struct bytes id, if_exists, conversation;
+	int64_t ttl; /* seconds */
+	bool has_ttl;
 };
 #define MAKE(name) offsetof(struct clone_in, make) + offsetof(struct clone_new, name)
 static const struct field clone_fields[] = {
@@ -89,6 +92,8 @@ static const struct field clone_fields[] = {
 	{ .name = "state", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = MAKE(state), .help = "JSON merge patch of the original's state" },
 	{ .name = "config", .type = FIELD_OBJECT, .max = SESSION_DOCUMENT_MAX, .offset = MAKE(config), .sub = &policy_config_table, .help = "JSON merge patch of the original's config (secret key only)" },
 	{ .name = "conversation", .type = FIELD_STRING, .min = 1, .max = 64, .offset = offsetof(struct clone_in, conversation), .help = "Which conversation's history: the active one's unless said" },
+	{ .name = "ttl", .type = FIELD_INT, .min = 0, .max = TTL_MAX / 1000, .offset = offsetof(struct clone_in, ttl), .given_offset = offsetof(struct clone_in, has_ttl),
+	  .help = "Seconds without activity after which it ends, 0: never; the original's unless given (secret key only)" },
 	PLACE_FIELDS(offsetof(struct clone_in, place), "The last message the clone sees, the newest unless said"),
 	{ .name = NULL },
 };
@@ -125,7 +130,10 @@ static enum err check_clone(struct call *c, struct clone_in *in)
 			e = task_fail_field(c->task, reserved[i].field, "forbidden", "only the site's secret key may set this");
 	if (in->id.p && !session_is_own_id(in->id))
 		e = task_fail_field(c->task, "id", "format", "must be letters, digits and . _ : @ -, and must not begin with ses_");
+	if (c->who.who != WHO_SECRET_KEY && in->has_ttl)
+		e = task_fail_field(c->task, "ttl", "forbidden", "only the site's secret key may choose how long it lives");
 	in->make.own_id = in->id;
+	in->make.idle_ttl = in->has_ttl ? in->ttl * 1000 : -1;
 	if (c->who.who != WHO_SECRET_KEY) {
 		struct session_new origin = { 0 };
 		session_api_add_origin(c, &origin);

@@ -10,7 +10,8 @@ struct clone_new {
 	struct bytes own_id, user, context, title;
 	struct bytes tags, metadata, state, config; /* raw JSON; the last three are merge patches of the original's */
 	struct bytes website_domain, ip_address;
-	int64_t at; /* last seq to be seen */
+	int64_t idle_ttl; /* ms, see session_new; negative: the original's */
+	int64_t at;       /* last seq to be seen */
 };
 
 /*

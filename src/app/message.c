@@ -270,6 +270,8 @@ enum err message_list(struct task *t, struct app *app, const struct head *h, con
 	enum err e = rows_read(t, app, NULL, &line, lo, hi, page->limit, page->is_descending, &rows, &n);
 	if (e)
 		return e;
+	if ((int64_t)n < hi - lo + 1) /* seqs have no gaps: it is being removed, and a page with holes would be worse than none */
+		return task_fail(t, ERR_NOT_FOUND, "there is no such conversation any more");
 	struct buf b;
 	buf_init(&b, t->arena, 4096);
 	for (size_t i = 0; i < n; i++) {
@@ -279,6 +281,15 @@ enum err message_list(struct task *t, struct app *app, const struct head *h, con
 	}
 	list_r->json = buf_bytes(&b);
 	return ERR_OK;
+}
+
+enum err message_list_active(struct task *t, struct app *app, struct head *h, const struct message_page *page, struct message_list *list_r)
+{
+	enum err e = message_list(t, app, h, page, list_r);
+	if (e != ERR_NOT_FOUND)
+		return e;
+	e = head_follow(t, app, h);
+	return e ? e : message_list(t, app, h, page, list_r);
 }
 
 enum err message_find(struct task *t, struct app *app, const struct head *h, struct bytes ref, struct message_row *row_r)

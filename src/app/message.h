@@ -48,8 +48,11 @@ void message_format_answer(struct buf *out, const struct bytes *json, size_t n, 
 enum err message_insert(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *conversation,
 			const struct message_new *items, size_t n, bool must_be_active, struct message_row *rows_r) MUST_CHECK;
 
-/* One page of h's conversation, from the cached tail when it holds it. */
+/* One page of h's conversation, from the cached tail when it holds it. ERR_NOT_FOUND when it was removed since h was read (head_follow). */
 enum err message_list(struct task *t, struct app *app, const struct head *h, const struct message_page *page, struct message_list *list_r) MUST_CHECK;
+
+/* The same for a reader of the active conversation: when the history was cleared meanwhile, h is read anew and the page is of what there is now. */
+enum err message_list_active(struct task *t, struct app *app, struct head *h, const struct message_page *page, struct message_list *list_r) MUST_CHECK;
 
 /*
  * The message of h's conversation that an id names. A caller with a session token must still ask what it may do with it. ERR_NOT_FOUND, also for

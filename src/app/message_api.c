@@ -134,7 +134,7 @@ static enum err api_message_list(struct call *c)
 	if (!e)
 		e = head_catch_up(c->task, c->app, c->head, in->min_seq);
 	if (!e)
-		e = message_list(c->task, c->app, c->head, &page, &list);
+		e = message_list_active(c->task, c->app, c->head, &page, &list);
 	if (e)
 		return e;
 	struct buf *b = &c->rs->body;

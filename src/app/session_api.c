@@ -214,21 +214,19 @@ static enum err api_session_create(struct call *c)
 static enum err api_session_get(struct call *c)
 {
 	const struct get_in *in = c->query;
+	struct bytes json = { NULL, 0 };
 	enum err e = head_catch_up(c->task, c->app, c->head, in->min_seq);
+	if (!e && in->has_messages && !head_newest(c->head, in->messages, &json)) {
+		struct message_list list;
+		struct message_page page = { .after = c->head->last_seq > in->messages ? c->head->last_seq - in->messages : 0, .limit = in->messages };
+		e = message_list_active(c->task, c->app, c->head, &page, &list);
+		json = list.json;
+	}
 	if (e)
 		return e;
 	struct buf *b = &c->rs->body;
 	head_render(b, c->head, c->who.who == WHO_SECRET_KEY);
 	if (in->has_messages) {
-		struct bytes json = { NULL, 0 };
-		if (!head_newest(c->head, in->messages, &json)) {
-			struct message_list list;
-			struct message_page page = { .after = c->head->last_seq > in->messages ? c->head->last_seq - in->messages : 0, .limit = in->messages };
-			e = message_list(c->task, c->app, c->head, &page, &list);
-			if (e)
-				return e;
-			json = list.json;
-		}
 		buf_add_str(b, ",\"messages\":[");
 		buf_add_bytes(b, json);
 		buf_add_char(b, ']');

@@ -163,7 +163,7 @@ Test(clone, a_visitor_clones_only_what_is_theirs_and_stays_who_they_are)
 	must_be(ok, 201);
 	assert_str(ok, "user", "ann");
 	static const char *const bad[][2] = { { "{\"user\":\"bob\"}", "user" }, { "{\"id\":\"x\"}", "id" }, { "{\"config\":{}}", "config" },
-					      { "{\"tags\":[]}", "tags" }, { "{\"metadata\":{}}", "metadata" } };
+					      { "{\"tags\":[]}", "tags" }, { "{\"metadata\":{}}", "metadata" }, { "{\"ttl\":1}", "ttl" } };
 	for (size_t i = 0; i < COUNT(bad); i++) {
 		struct answer a = api_post(h, token, bad[i][0], "/v1/sessions/%s/clone", mine);
 		cr_assert(blames(&a, bad[i][1], "forbidden"), "%s", a.body.p);
