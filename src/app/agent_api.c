@@ -10,10 +10,10 @@
 
 #define MEMBER(name) offsetof(struct agent_change, name)
 #define AGENT_FIELDS(name_flags)                                                                                                            \
-	{ .name = "name", .type = FIELD_STRING, .flags = (name_flags), .min = 1, .max = 64, .offset = MEMBER(name), .help = "Lower-case letters, digits and -", .example = "\"baker\"" }, \
+	{ .name = "name", .type = FIELD_STRING, .flags = FIELD_NAME | (name_flags), .min = 1, .max = 64, .offset = MEMBER(name), .help = "Lower-case letters, digits and -", .example = "\"baker\"" }, \
 	{ .name = "title", .type = FIELD_STRING, .max = 200, .offset = MEMBER(title), .help = "What visitors see" },                       \
 	{ .name = "instructions", .type = FIELD_STRING, .max = 65536, .offset = MEMBER(instructions), .help = "The system text", .example = "\"Answer briefly.\"" }, \
-	{ .name = "provider", .type = FIELD_STRING, .min = 1, .max = 64, .offset = MEMBER(provider), .help = "echo, or one the operator defined" }, \
+	{ .name = "provider", .type = FIELD_STRING, .min = 1, .max = 64, .offset = MEMBER(provider), .help = "echo, or one the operator defined", .example = "\"echo\"" }, \
 	{ .name = "model", .type = FIELD_STRING, .max = 128, .offset = MEMBER(model), .help = "The provider's name of the model" },        \
 	{ .name = "language", .type = FIELD_STRING, .max = 35, .offset = MEMBER(language), .help = "BCP 47 tag" },                         \
 	{ .name = "temperature", .type = FIELD_REAL, .flags = FIELD_NULLABLE, .min = 0, .max = 2, .offset = MEMBER(temperature),           \

@@ -11,12 +11,14 @@
 	"messages and summaries"
 #define EXPORT_EXAMPLE \
 	"{\"parley_export\":1,\"scope\":\"session\",\"site\":\"shop\",\"sessions\":1,\"conversations\":1,\"messages\":2,\"lines\":5,\"checksum\":\"...\"}\n"
+#define NO_GIVEN_ID "'allOf':[{'properties':{'id':{'not':{'pattern':'^ses_'}}}}]"
 
 static const struct route_notes notes[] = {
-	{ HTTP_POST, "/v1/sessions", .codes = "forbidden|session_exists",
+	{ HTTP_POST, "/v1/sessions", .codes = "forbidden|session_exists", .body = NO_GIVEN_ID,
 	  .also = 200, .also_help = "The session that had this id already, as `if_exists` asks for" },
 	{ HTTP_GET, "/v1/sessions", .codes = "not_found|corrupt_record" },
-	{ HTTP_PATCH, "/v1/sessions/{s}", .codes = "precondition_failed|session_ended" },
+	{ HTTP_PATCH, "/v1/sessions/{s}", .codes = "precondition_failed|session_ended",
+	  .body = "'allOf':[{'properties':{'metrics':{'additionalProperties':{'type':'number'}}}}]" },
 	{ HTTP_DELETE, "/v1/sessions/{s}", .codes = "precondition_failed" },
 	{ HTTP_POST, "/v1/sessions/{s}/end", .codes = "precondition_failed" },
 	{ HTTP_POST, "/v1/sessions/{s}/resume", .codes = "precondition_failed" },
@@ -25,7 +27,7 @@ static const struct route_notes notes[] = {
 	{ HTTP_POST, "/v1/sessions/{s}/messages", .codes = "session_ended",
 	  .body = "'oneOf':[{'required':['role','content'],'properties':{'messages':false}},{'required':['messages'],'maxProperties':1},"
 		  "{'required':['format','input'],'propertyNames':{'enum':['format','input','aside']}}]" },
-	{ HTTP_POST, "/v1/sessions/{s}/clone", .codes = "forbidden|session_exists|corrupt_record", .body = EITHER_OR_NONE,
+	{ HTTP_POST, "/v1/sessions/{s}/clone", .codes = "forbidden|session_exists|corrupt_record", .body = EITHER_OR_NONE "," NO_GIVEN_ID,
 	  .also = 200, .also_help = "The session that had this id already, as `if_exists` asks for" },
 	{ HTTP_POST, "/v1/sessions/{s}/conversations", .codes = "session_ended" },
 	{ HTTP_GET, "/v1/sessions/{s}/conversations", .codes = "corrupt_record" },
@@ -34,7 +36,7 @@ static const struct route_notes notes[] = {
 	{ HTTP_DELETE, "/v1/sessions/{s}/conversations/{c}", .codes = "conflict|corrupt_record" },
 	{ HTTP_POST, "/v1/sessions/{s}/conversations/{c}/branch", .codes = "session_ended|corrupt_record", .body = EITHER_OR_NONE },
 	{ HTTP_POST, "/v1/sessions/{s}/conversations/{c}/rewind", .codes = "session_ended|corrupt_record",
-	  .body = "'oneOf':[{'required':['at'],'properties':{'at':{'minimum':1}}},{'required':['message']}]" },
+	  .body = "'oneOf':[{'required':['at']},{'required':['message']}],'allOf':[{'properties':{'at':{'minimum':1}}}]" },
 	{ HTTP_DELETE, "/v1/sessions/{s}/messages/{m}", .codes = "forbidden" },
 	{ HTTP_POST, "/v1/sessions/{s}/messages/{m}/edit", .codes = "forbidden|session_ended|corrupt_record" },
 	{ HTTP_POST, "/v1/sessions/{s}/messages/{m}/redact", .codes = "forbidden" },

@@ -110,9 +110,9 @@ static enum err sum_metrics(struct task *t, struct bytes state, struct bytes giv
 		buf_add_bytes(&b, w.raw_key);
 		buf_add_char(&b, ':');
 		if (!is_number(w.value) || (old.n && !is_number(old)))
-			worst = task_fail_field(t, arena_printf(t->arena, "metrics.%.64s", key), "type", "must be a number, and what it is added to as well");
+			worst = task_fail_field(t, arena_printf(t->arena, "metrics.%s", field_shown_name(t, name)), "type", "must be a number, and what it is added to as well");
 		else if (!add_numbers(&b, old.n ? old : BYTES("0"), w.value))
-			worst = task_fail_field(t, arena_printf(t->arena, "metrics.%.64s", key), "range", "the sum is past what a number can be");
+			worst = task_fail_field(t, arena_printf(t->arena, "metrics.%s", field_shown_name(t, name)), "range", "the sum is past what a number can be");
 	}
 	buf_add_char(&b, '}');
 	*patch_r = buf_bytes(&b);

@@ -12,7 +12,7 @@
 
 #define MEMBER(name) offsetof(struct template_change, name)
 #define TEMPLATE_FIELDS(name_flags)                                                                                                         \
-	{ .name = "name", .type = FIELD_STRING, .flags = (name_flags), .min = 1, .max = 64, .offset = MEMBER(name), .help = "Lower-case letters, digits and -" }, \
+	{ .name = "name", .type = FIELD_STRING, .flags = FIELD_NAME | (name_flags), .min = 1, .max = 64, .offset = MEMBER(name), .help = "Lower-case letters, digits and -" }, \
 	{ .name = "title", .type = FIELD_STRING, .max = 200, .offset = MEMBER(title), .help = "What it is for" },                          \
 	{ .name = "preset", .type = FIELD_ENUM, .flags = FIELD_NULLABLE, .choices = PRESET_CHOICES, .offset = MEMBER(preset),              \
 	  .given_offset = MEMBER(is_preset_given), .help = "The preset below its config, or null" },                                       \

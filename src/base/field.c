@@ -68,8 +68,7 @@ static const char *element_path(struct task *t, const char *path, size_t i)
 	return arena_printf(t->arena, "%s[%zu]", path, i);
 }
 
-/* A name from outside as an answer may show it: cut between characters. */
-static const char *shown_name(struct task *t, struct bytes name)
+const char *field_shown_name(struct task *t, struct bytes name)
 {
 	size_t n = SHOWN_NAME;
 
@@ -128,7 +127,7 @@ static const char *nearest_name(const struct field_table *table, struct bytes na
 
 static void report_unknown(struct reading *r, const struct field_table *table, struct bytes name, const char *path)
 {
-	const char *shown = shown_name(r->t, name), *nearest = nearest_name(table, name);
+	const char *shown = field_shown_name(r->t, name), *nearest = nearest_name(table, name);
 
 	if (nearest)
 		problem(r, join_path(r->t, path, shown), "unknown", "\"%s\" is not known here; did you mean \"%s\"?", shown, nearest);
@@ -195,6 +194,17 @@ static bool is_ident(struct bytes s)
 	return true;
 }
 
+static bool is_name(struct bytes s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		char c = s.p[i];
+
+		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c == '-' && i > 0)))
+			return false;
+	}
+	return true;
+}
+
 /* UTF-8 characters, not bytes. */
 static size_t count_characters(struct bytes s)
 {
@@ -226,6 +236,8 @@ static void read_string(struct reading *r, const struct field *f, struct bytes r
 		return;
 	if (f->flags & FIELD_IDENT && !is_ident(s))
 		problem(r, path, "format", "may hold only letters, digits and . _ : @ -");
+	else if (f->flags & FIELD_NAME && !is_name(s))
+		problem(r, path, "format", "may hold only lower-case letters, digits and -, and not begin with -");
 	else if (!(f->flags & FIELD_ANY_TEXT) && has_control(s, true))
 		problem(r, path, "format", "must not hold control characters");
 	else
@@ -371,7 +383,7 @@ static void read_strings(struct reading *r, const struct field *f, struct bytes 
 	qsort(words, n, sizeof(*words), compare_words);
 	for (i = 1; i < n; i++) {
 		if (bytes_equal(words[i - 1], words[i])) {
-			problem(r, path, "repeated", "holds \"%s\" twice", shown_name(r->t, words[i]));
+			problem(r, path, "repeated", "holds \"%s\" twice", field_shown_name(r->t, words[i]));
 			return;
 		}
 	}
@@ -381,7 +393,7 @@ static void read_strings(struct reading *r, const struct field *f, struct bytes 
 static bool check_pair(struct reading *r, const struct field *f, const struct jsonx_walk *w, const char *path)
 {
 	struct bytes key = jsonx_string(r->t->arena, w->raw_key);
-	const char *at = join_path(r->t, path, shown_name(r->t, key));
+	const char *at = join_path(r->t, path, field_shown_name(r->t, key));
 	enum jsonx_type type = jsonx_type(w->value);
 
 	if (key.n == 0 || count_characters(key) > WORD_MAX)

@@ -33,6 +33,7 @@ enum field_flag {
 	FIELD_ANY_TEXT = 4, /* FIELD_STRING may hold any character */
 	FIELD_NULLS = 8,    /* FIELD_PAIRS: null values are accepted (they delete) */
 	FIELD_IDENT = 16,   /* FIELD_STRING: only letters, digits and . _ : @ - */
+	FIELD_NAME = 32,    /* FIELD_STRING: only lower-case letters, digits and -, which is not the first */
 };
 
 struct field_table;
@@ -75,6 +76,9 @@ enum err field_parse(struct task *t, const struct field_table *table, struct byt
  * repeated parameter is a problem, and one that is repeated or not percent-encoded UTF-8 is reported alone.
  */
 enum err field_parse_query(struct task *t, const struct field_table *table, struct bytes query, void *target) MUST_CHECK;
+
+/* A name from outside as an answer may show it: the first 64 bytes or so, cut between characters. */
+const char *field_shown_name(struct task *t, struct bytes name);
 
 /*
  * Writes the table, or one of its rows, as a JSON Schema object (for OpenAPI 3.1). A bound that counts bytes stands there as the keyword that

@@ -64,19 +64,21 @@ static void format_max_bytes(const struct field *f, struct buf *out)
 		buf_member_int(out, "x-maxBytes", f->max);
 }
 
-/* An ident's bytes are its characters; any other text may have fewer characters than bytes. */
+/* The bytes of an ident or a name are its characters; any other text may have fewer characters than bytes. */
 static void format_string(const struct field *f, struct buf *out)
 {
-	bool is_ident = (f->flags & FIELD_IDENT) != 0;
+	bool is_ascii = (f->flags & (FIELD_IDENT | FIELD_NAME)) != 0;
 
 	if (f->min > 0)
-		buf_member_int(out, "minLength", is_ident ? f->min : 1);
+		buf_member_int(out, "minLength", is_ascii ? f->min : 1);
 	if (f->max > 0)
 		buf_member_int(out, "maxLength", f->max);
-	if (!is_ident)
+	if (!is_ascii)
 		format_max_bytes(f, out);
-	if (is_ident)
+	if (f->flags & FIELD_IDENT)
 		format_raw(out, "pattern", "\"^[A-Za-z0-9._:@-]*$\"");
+	else if (f->flags & FIELD_NAME)
+		format_raw(out, "pattern", "\"^([a-z0-9][a-z0-9-]*)?$\"");
 	else if (!(f->flags & FIELD_ANY_TEXT))
 		format_raw(out, "pattern", "\"" NO_CONTROL "\"");
 }

@@ -19,6 +19,10 @@ static const char *second_conversation(struct api *h, const char *id)
 	return str_at(&a, "id");
 }
 
+/* 61 bytes: of two of them, the 64th is in the middle of a character */
+#define GLOBE "\xf0\x9f\x8c\x8d"
+#define GLOBES "x" GLOBE GLOBE GLOBE GLOBE GLOBE GLOBE GLOBE GLOBE GLOBE GLOBE GLOBE GLOBE GLOBE GLOBE GLOBE
+
 /* SES-10 */
 Test(session_update, changes_every_part_in_one_call)
 {
@@ -92,6 +96,7 @@ Test(session_update, stores_nothing_when_one_part_is_wrong)
 		{ "\"messages\":[]", "messages", "range" },
 		{ "\"metrics\":{\"a\":\"1\"}", "metrics.a", "type" },
 		{ "\"metrics\":{\"a\":null}", "metrics.a", "type" },
+		{ "\"metrics\":{\"" GLOBES GLOBES "\":null}", "metrics." GLOBES "x...", "type" }, /* cut between characters */
 		{ "\"metrics\":{\"a\":1,\"text\":1}", "metrics.text", "type" },
 		{ "\"metrics\":[1]", "metrics", "type" },
 		{ "\"preferences\":\"x\"", "preferences", "type" },

@@ -253,6 +253,21 @@ Test(field, an_ident_holds_no_other_characters)
 	expect_problem("{\"user\":\"a/b\"}", "user", "format", "may hold only letters, digits and . _ : @ -");
 }
 
+Test(field, a_name_is_lower_case_and_begins_with_no_dash)
+{
+	static const struct field rows[] = { { .name = "n", .type = FIELD_STRING, .flags = FIELD_NAME, .min = 1, .max = 8 }, { .name = NULL } };
+	static const struct field_table t = { rows, sizeof(struct bytes) };
+	static const char *const bad[] = { "-a", "A", "a_b", "a b", "\xc3\xa9" };
+	struct bytes n;
+
+	cr_assert_eq(field_parse(&task, &t, BYTES("{\"n\":\"0-a-\"}"), "", &n), ERR_OK);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		task_clear_fault(&task);
+		cr_assert_eq(field_parse(&task, &t, bytes_of(arena_printf(task.arena, "{\"n\":\"%s\"}", bad[i])), "", &n), ERR_INVALID, "%s", bad[i]);
+		cr_assert_str_eq(task.fault.fields->code, "format");
+	}
+}
+
 Test(field, an_enum_is_one_whole_word_of_its_choices)
 {
 	expect_ok("{\"kind\":\"a\"}");
