@@ -17,7 +17,7 @@ export class Document {
 		// "strict" names a keyword that is misspelt; the strictness about types is of taste: a $ref may have siblings.
 		this.ajv = new Ajv2020({ strict: true, strictTypes: false, strictTuples: false, strictRequired: false, allErrors: false, validateFormats: true });
 		addFormats(this.ajv);
-		this.ajv.addFormat('int64', true);
+		this.ajv.addFormat('int64', { type: 'number', validate: (n) => Math.abs(n) < 2 ** 63 });
 		// Our own keyword: what minLength and maxLength cannot say, since they count characters.
 		this.ajv.addKeyword({ keyword: 'x-maxBytes', schemaType: 'number', validate: (most, value) => value === null || bytes(value) <= most });
 		for (const word of ['x-note', 'example'])

@@ -73,7 +73,7 @@ function integerOf(schema) {
 }
 
 // Any JSON, not large; names that matter to a prototype or a database among the keys.
-const anyKey = fc.oneof(fc.constantFrom('a', 'type', 'text', '__proto__', 'constructor', 'id', 'ключ', '🌍', 'a.b', '$ref'), fc.string({ unit: 'grapheme', maxLength: 8 }));
+const anyKey = fc.oneof(fc.constantFrom('a', 'type', 'text', '__proto__', 'constructor', 'id', 'ключ', '🌍', 'a.b', '$ref', 'é🌍'.repeat(13)), fc.string({ unit: 'grapheme', maxLength: 8 }));
 const anyJson = fc.letrec((tie) => ({
 	value: fc.oneof({ maxDepth: 3, withCrossShrink: true }, fc.constantFrom(null, true, false, 0, -1, 1.5, 1e300), fc.string({ unit: 'grapheme', maxLength: 12 }),
 		fc.array(tie('value'), { maxLength: 3 }), fc.dictionary(anyKey, tie('value'), { maxKeys: 3, noNullPrototype: true })),
@@ -85,7 +85,8 @@ const NAMED = new Set(['agent', 'session', 'session_id', 'user', 'user_id', 'mes
 	'before', 'min_seq', 'template', 'preset', 'name', 'id', 'tag', 'tags', 'from_seq', 'to_seq', 'after_seq', 'upto', 'until', 'ids', 'sessions', 'key']);
 
 export function valueOf(schema, name, doc) {
-	const made = plainValue(doc.follow(schema), name, doc);
+	const plain = plainValue(doc.follow(schema), name, doc);
+	const made = schema.examples ? fc.oneof({ weight: 3, arbitrary: plain }, { weight: 1, arbitrary: fc.constantFrom(...schema.examples) }) : plain;
 	const type = schema.type;
 	const canBeKnown = NAMED.has(name) && (type === 'string' || type === 'integer') && !schema.enum;
 	return canBeKnown ? fc.oneof({ weight: 3, arbitrary: known(name, type) }, { weight: 2, arbitrary: made }) : made;
@@ -150,7 +151,7 @@ function objectOf(schema, doc) {
 
 // --- ways to spoil ---
 
-const ODD_VALUES = [null, true, 0, -1, 1.5, 1e21, -9007199254740993, 2 ** 53, '', '🌍', '\u0000', 'x'.repeat(5000), [], {}, [[]], [null], { a: 1 }, '9'.repeat(400)];
+const ODD_VALUES = [null, true, 0, -1, 1.5, 1e21, -9007199254740993, 2 ** 53, '', '🌍', '\u0000', 'é'.repeat(333), 'x'.repeat(5000), [], {}, [[]], [null], { a: 1 }, '9'.repeat(400)];
 const ODD_TEXTS = ['', '{', '[1', 'null', '"text"', '{}x', '\ufeff{}', '{"a":1,"a":2}', '{"a":"\\ud800"}', '{"a":01}', '{"a":1e999}', '{"a":NaN}', "{'a':1}", '{"a":\u0001}',
 	'['.repeat(10000), '{"a":'.repeat(5000), '{"\\u0000":1}', '123456789012345678901234567890', '{"a":1,}', '//'];
 const ODD_SEGMENTS = ['%00', '%zz', '%', '%ff%fe', '%f0%9f%8c%8d', '..', '%2e%2e', '%2f', 'a'.repeat(300), 'é', 'ses_', 'ses_00000000000000000000000000',
@@ -161,7 +162,7 @@ const ODD_QUERIES = ['%', '%zz=1', 'limit=%', 'limit=1&limit=2', 'limit=', 'limi
 const bodySpoiler = fc.oneof(
 	{ weight: 3, arbitrary: fc.record({ kind: fc.constant('replace'), at: fc.nat(60), value: fc.constantFrom(...ODD_VALUES) }) },
 	{ weight: 2, arbitrary: fc.record({ kind: fc.constant('drop'), at: fc.nat(60) }) },
-	{ weight: 2, arbitrary: fc.record({ kind: fc.constant('add'), name: fc.oneof(fc.constantFrom('unknown', 'titel', '__proto__', '', 'x'.repeat(300)), anyKey), value: anyJson }) },
+	{ weight: 2, arbitrary: fc.record({ kind: fc.constant('add'), name: fc.oneof(fc.constantFrom('unknown', 'titel', '__proto__', '', 'x'.repeat(300), 'é🌍'.repeat(40)), anyKey), value: anyJson }) },
 	{ weight: 2, arbitrary: fc.record({ kind: fc.constant('text'), text: fc.constantFrom(...ODD_TEXTS) }) },
 	{ weight: 1, arbitrary: fc.record({ kind: fc.constant('cut'), at: fc.nat(1000) }) },
 	{ weight: 1, arbitrary: fc.record({ kind: fc.constant('bytes'), at: fc.nat(1000) }) },
@@ -204,7 +205,7 @@ function requestFor(o, doc) {
 		body: o.body ? fc.oneof({ weight: 9, arbitrary: valueOf(o.body, '', doc) }, { weight: 1, arbitrary: fc.constant(o.op.requestBody.content['application/json'].example) })
 			: fc.constant(undefined),
 		who: fc.oneof({ weight: 10, arbitrary: fc.constant('sk') }, { weight: 3, arbitrary: fc.constant('token') }, { weight: 2, arbitrary: fc.constantFrom(...CREDENTIALS) }),
-		key: fc.option(fc.constantFrom('k1-0123456789abcdef', 'k2-0123456789abcdef', 'k3-0123456789abcdef'), { freq: 8 }),
+		key: fc.oneof({ weight: 7, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: fc.constantFrom('k1-0123456789abcdef', 'k2-0123456789abcdef', 'k3-0123456789abcdef') }),
 		isGuarded: fc.boolean(),
 		spoilers: fc.oneof({ weight: 6, arbitrary: fc.constant([]) }, { weight: 5, arbitrary: fc.array(spoiler, { minLength: 1, maxLength: 2 }) }),
 	});

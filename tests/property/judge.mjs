@@ -5,10 +5,12 @@ import { HOME_MARK, OTHER_MARK } from './world.mjs';
 // What only the inside knows. Requests hold none of it, so that an answer that repeats a request does not either.
 const INTERNAL = /\b(SELECT|INSERT INTO|UPDATE \w+ SET|DELETE FROM|sqlite|mariadb|mysql|memcached|libmemcached|errno|SQLSTATE|constraint failed|no such (table|column)|deadlock|json-c|assert\w*|segfault)\b|(\/tmp|\/home|\/work|\/usr|\/var|\/etc)\/|\.c:\d+|0x[0-9a-f]{6,}/i;
 // Codes of errors[] that say of a body or query what its schema could have said.
-const STRUCTURAL = new Set(['type', 'unknown', 'choice', 'required', 'repeated']);
+const STRUCTURAL = new Set(['type', 'unknown', 'choice', 'required', 'repeated', 'range', 'format']);
 
 // A key is checked when its credential is known, and a template requires what it likes.
 const OWN_RULES = /^(Idempotency-Key$|state\.)/;
+// What depends on what is stored, or on a setting: no schema could say it.
+const BY_STATE = /at most 262144 bytes|the newest message is|may hold at most|what it is added to|the sum is past/;
 
 const mediaOf = (answer) => (answer.headers['content-type'] ?? '').split(';')[0];
 
@@ -77,7 +79,7 @@ function judgeAgreement(doc, o, sent, answer) {
 		return null;
 	if (answer.json.code === 'malformed_json')
 		return `a sound body was called malformed: ${answer.json.detail}`;
-	const told = answer.json.errors?.find((e) => STRUCTURAL.has(e.code) && !OWN_RULES.test(e.field));
+	const told = answer.json.errors?.find((e) => STRUCTURAL.has(e.code) && !OWN_RULES.test(e.field) && !BY_STATE.test(e.detail));
 	return told ? `its schema accepts what was refused as "${told.code}": ${told.field} ${told.detail}` : null;
 }
 
@@ -101,6 +103,8 @@ export function judge(doc, o, sent, answer) {
 		return null;
 	if (answer.status >= 500)
 		return `it failed on its side: ${answer.text.slice(0, 300)}`;
+	if (answer.text.includes('\ufffd'))
+		return 'the answer is not UTF-8';
 	if (answer.headers['x-request-id'] === undefined)
 		return `no X-Request-Id (${answer.status})`;
 	if (sent.method === 'OPTIONS')

@@ -26,6 +26,8 @@ export class World {
 		this.keys = keys;       // sk, pk, other
 		this.foreign = foreign; // ids of the other site
 		this.kept = new Map();
+		this.aliases = new Map(); // a session's names to its id
+		this.owner = '';        // the session that the request asks about
 		this.area = '';         // of the API that is asked now: sessions, agents, ...
 		this.tokens = [];
 		this.etags = ['"1"'];
@@ -41,6 +43,13 @@ export class World {
 		if (list.length > MOST_KEPT)
 			list.splice(5, 1);
 		this.kept.set(kind, list);
+		if (this.owner && !kind.includes('/'))
+			this.keep(`${this.owner}/${kind}`, value);
+	}
+
+	// Whose things a path or an answer names; what is no session of ours leaves nobody.
+	enter(session) {
+		this.owner = this.aliases.get(session) ?? '';
 	}
 
 	// Takes what an answer names: ids by their prefix, members by their names, sessions and agents as such.
@@ -50,6 +59,9 @@ export class World {
 				this.harvest(v, name.replace(/s$/, ''));
 		} else if (value && typeof value === 'object') {
 			if (value.conversation_id && value.status && value.agent && value.id) {
+				this.aliases.set(value.id, value.id);
+				this.aliases.set(value.name, value.id);
+				this.enter(value.id);
 				this.keep('session', value.id);
 				this.keep('session', value.name);
 			}
@@ -59,7 +71,7 @@ export class World {
 				this.keep('agent', value.id);
 			if (typeof value.name === 'string')
 				this.keep(`${this.area}.name`, value.name);
-			if (value.token)
+			if (/^st_/.test(value.token))
 				this.tokens.push(value.token);
 			for (const [k, v] of Object.entries(value))
 				this.harvest(v, k);
@@ -71,15 +83,18 @@ export class World {
 		}
 	}
 
-	candidates(name, type) {
-		const all = (name === '{name}' ? [`${this.area}.name`] : KINDS[name] ?? [name]).flatMap((kind) => this.kept.get(kind) ?? []);
+	candidates(name, type, pick) {
+		const kinds = name === '{name}' ? [`${this.area}.name`] : KINDS[name] ?? [name];
+		// Mostly what belongs to the session that is asked about, sometimes what is another's.
+		const own = this.owner && pick % 6 ? kinds.flatMap((kind) => this.kept.get(`${this.owner}/${kind}`) ?? []) : [];
+		const all = own.length && !['{s}', 'session', 'session_id'].includes(name) ? own : kinds.flatMap((kind) => this.kept.get(kind) ?? []);
 		return type === 'integer' ? all.map(Number).filter(Number.isSafeInteger) : all.map(String);
 	}
 
 	// The value a Known stands for now; everything else as it is.
 	resolve(value) {
 		if (value instanceof Known) {
-			const list = this.candidates(value.name, value.type);
+			const list = this.candidates(value.name, value.type, value.pick);
 			return list.length ? list[value.pick % list.length] : FALLBACK[value.type];
 		}
 		if (Array.isArray(value))
@@ -108,7 +123,7 @@ function places(value, list = []) {
 const put = (holder, key, value) => Object.defineProperty(holder, key, { value, enumerable: true, writable: true, configurable: true });
 
 const EMOJI = '🌍🎉👩‍🚀é';
-const emoji = (bytes) => EMOJI.repeat(Math.ceil(bytes / Buffer.byteLength(EMOJI))).slice(0, Math.floor(bytes / 2.6));
+const emoji = (bytes) => EMOJI.repeat(Math.ceil(bytes / Buffer.byteLength(EMOJI)));
 
 // Spoils the JSON value of a body; returns it, or another.
 function spoilValue(body, s) {
@@ -185,7 +200,13 @@ const encodeOdd = (text) => text.replace(/[^!-~]/gu, encodeURIComponent);
 export function build(world, o, request) {
 	const out = { method: o.method, headers: {}, isPathOdd: false, isForeign: false, isQueryOdd: false, isTypeOdd: false, isBodyOdd: false, spoilers: request.spoilers };
 	world.area = o.path.split('/')[2] ?? '';
-	const params = request.path.map((p) => encodeURIComponent(world.resolve(p)));
+	world.owner = '';
+	const params = request.path.map((p) => {
+		const value = world.resolve(p);
+		if (p.name === '{s}')
+			world.enter(value);
+		return encodeURIComponent(value);
+	});
 	const segments = o.path.split('/').map((s) => (s.startsWith('{') ? params.shift() : s));
 	out.queryValues = world.resolve(request.query);
 	let query = Object.entries(out.queryValues).map(([k, v]) => `${k}=${encodeURIComponent(v)}`).join('&');
