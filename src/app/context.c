@@ -161,8 +161,8 @@ static int64_t guess_page(const struct build *b)
 	struct load all = between(b, 0, b->n);
 	if (all.messages == 0)
 		return PAGE_MOST / 4;
-	double part = (double)all.tokens / (double)(b->limit.tokens + 1), bytes = (double)all.bytes / (double)(b->limit.bytes + 1),
-	       messages = (double)all.messages / (double)(b->limit.messages + 1);
+	double part = (double)all.tokens / ((double)b->limit.tokens + 1), bytes = (double)all.bytes / ((double)b->limit.bytes + 1),
+	       messages = (double)all.messages / ((double)b->limit.messages + 1);
 	part = bytes > part ? bytes : part;
 	part = messages > part ? messages : part;
 	double more = (double)b->n / part - (double)b->n;
