@@ -109,12 +109,12 @@ conversation()
 	call "$key" GET "/v1/sessions/$1" | sed 's/.*"conversation_id":"\([^"]*\)".*/\1/'
 }
 
-# paths SIZE FORMAT N: what is asked of N sessions of a size.
+# paths SIZE FORMAT N: what is asked of N sessions of a size. Ten messages fill the context's budget, so that each size gives the same.
 paths()
 {
 	numbered "/v1/sessions/$2/messages" "$3" >"$dir/append_$1.paths"
 	numbered "/v1/sessions/$2/messages?order=desc&limit=20" "$3" >"$dir/read20_$1.paths"
-	numbered "/v1/sessions/$2/context?tokens=2000" "$3" >"$dir/context_$1.paths"
+	numbered "/v1/sessions/$2/context?tokens=200" "$3" >"$dir/context_$1.paths"
 	numbered "/v1/sessions/$2/clone" "$3" >"$dir/clone_$1.paths"
 	for _id in $(numbered "$2" "$3"); do
 		echo "/v1/sessions/$_id/conversations/$(conversation "$_id")/branch"
