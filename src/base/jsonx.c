@@ -199,11 +199,15 @@ struct bytes jsonx_string(struct arena *a, struct bytes raw)
 		return in;
 	out = arena_alloc(a, in.n); /* no escape is shorter than what it stands for */
 	for (size_t i = 0; i < in.n;) {
-		if (in.p[i] != '\\') {
-			out[n++] = in.p[i++];
-			continue;
-		}
-		i += read_escape(in.p + i, out + n, &got);
+		const char *escape = memchr(in.p + i, '\\', in.n - i);
+		size_t plain = escape ? (size_t)(escape - in.p) - i : in.n - i;
+
+		memcpy(out + n, in.p + i, plain);
+		n += plain;
+		i += plain;
+		if (!escape)
+			break;
+		i += read_escape(escape, out + n, &got);
 		n += got;
 	}
 	return (struct bytes){ out, n };
