@@ -33,6 +33,9 @@
 #include "app/purge.h"
 #include "app/retire.h"
 #include "app/rows.h"
+#include "app/search.h"
+#include "app/search_api.h"
+#include "app/search_shared.h"
 #include "app/session.h"
 #include "app/session_api.h"
 #include "app/session_list.h"
@@ -56,10 +59,10 @@
 /* A feature may include those above it, never one below. */
 const struct feature *const app_features[] = {
 	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &idem_feature, &group_feature, &summary_feature, &context_feature, &compress_feature, &message_feature, &conversation_feature, &message_edit_feature,
-	&session_feature, &session_list_feature, &session_update_feature, &turn_feature, &session_stats_feature, &expire_feature, &retire_feature, &purge_feature,
+	&session_feature, &session_list_feature, &search_shared_feature, &search_feature, &session_update_feature, &turn_feature, &session_stats_feature, &expire_feature, &retire_feature, &purge_feature,
 	&move_export_feature, &move_batch_feature, &move_check_feature, &move_import_feature,
 	&sweep_feature, &stats_feature, &site_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &session_update_api_feature, &session_stats_api_feature, &message_api_feature, &conversation_api_feature,
-	&message_edit_api_feature, &clone_feature, &turn_api_feature, &move_api_feature, &context_api_feature, &compress_api_feature, &health_feature, &openapi_feature,
+	&message_edit_api_feature, &clone_feature, &search_api_feature, &turn_api_feature, &move_api_feature, &context_api_feature, &compress_api_feature, &health_feature, &openapi_feature,
 	NULL,
 };
 

@@ -55,6 +55,7 @@ static const struct route_notes notes[] = {
 	{ HTTP_GET, "/v1/sessions/{s}/export", .media = "application/x-ndjson", .media_help = EXPORT_HELP, .media_example = EXPORT_EXAMPLE },
 	{ HTTP_GET, "/v1/export", .codes = "corrupt_record", .media = "application/x-ndjson", .media_help = EXPORT_HELP, .media_example = EXPORT_EXAMPLE },
 	{ HTTP_POST, "/v1/import", .codes = "conflict" },
+	{ HTTP_GET, "/v1/search", .codes = "not_found|corrupt_record" },
 	{ HTTP_GET, "/readyz", .also = 503, .also_help = "The database is out of reach" },
 	{ HTTP_GET, "/metrics", .media = "text/plain", .media_help = "Metrics in the Prometheus text format, version 0.0.4",
 	  .media_example = "# TYPE parley_requests_total counter\nparley_requests_total 1042\n" },

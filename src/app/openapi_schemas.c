@@ -208,6 +208,20 @@ static const char import[] = CLOSED("What an import stored, or would store",
 	"'sessions':" COUNT_OF ",'conversations':" COUNT_OF ",'messages':" COUNT_OF ",'agents_created':" COUNT_OF ",'templates_created':" COUNT_OF
 	",'skipped':{'type':'integer','minimum':0,'description':'Sessions that were there already'},'dry_run':{'type':'boolean'}");
 
+/* --- search --- */
+
+static const char search_hit[] = CLOSED("A message that was found", "'session_id','conversation_id','message','score','snippet','highlights'",
+	"'session_id':" TEXT ",'conversation_id':" IDENT("cnv") ",'message':" CLOSED("Which message it is", "'id','seq','role','created_at'",
+	"'id':" IDENT("msg") ",'seq':{'type':'integer','minimum':1},'role':{'enum':['system','developer','user','assistant','tool','unknown']},"
+	"'created_at':" TIME) ",'score':{'type':'number','minimum':0},"
+	"'snippet':{'type':'string','description':'The part of the text around the best matches; an ellipsis where it was cut'},"
+	"'highlights':{'type':'array','description':'Begin and length of each match in the snippet, in Unicode code points',"
+	"'items':{'type':'array','minItems':2,'maxItems':2,'items':" COUNT_OF "}}");
+static const char search_results[] = CLOSED("Messages found, best first", "'data','scanned','complete','next'",
+	"'data':{'type':'array','items':" REF(SearchHit) "},'scanned':{'type':'integer','minimum':0,'description':'How many messages were read'},"
+	"'complete':{'type':'boolean','description':'Whether these were all messages that were asked for'},"
+	"'next':{'type':['string','null'],'description':'The cursor to search the older messages with, unless complete'}");
+
 static const struct openapi_schema schemas[] = {
 	{ "Agent", agent, AGENT_EXAMPLE },
 	{ "AgentList", LIST_OF("A page of agents", Agent), LIST_EXAMPLE(AGENT_EXAMPLE) },
@@ -238,6 +252,11 @@ static const struct openapi_schema schemas[] = {
 	  "{'type':'urn:parley:error:invalid_request','title':'The request is not valid','status':400,'detail':'is required','code':'invalid_request',"
 	  "'request_id':'0193f2c4a1b27c3d','errors':[{'field':'agent','code':'required','detail':'is required'}]}" },
 	{ "Readiness", readiness, "{'status':'ok','database':'ok','cache':'ok'}" },
+	{ "SearchHit", search_hit, NULL },
+	{ "SearchResults", search_results,
+	  "{'data':[{'session_id':'" SESSION_ID "','conversation_id':'" CONVERSATION_ID "','message':{'id':'msg_01jcx3f2m8w5y8a1c4e7g0j3np','seq':1,"
+	  "'role':'user','created_at':'2026-01-02T03:04:05.000Z'},'score':2.0794,'snippet':'Do you bake rye bread?','highlights':[[12,3]]}],"
+	  "'scanned':240,'complete':true,'next':null}" },
 	{ "Session", session, SESSION_EXAMPLE },
 	{ "SessionFull", session_full,
 	  "{'object':'session_full','session':" SESSION_EXAMPLE ",'stats':" SESSION_STATS_EXAMPLE ",'conversations':[" CONVERSATION_EXAMPLE "],"
