@@ -13,6 +13,7 @@
 #include "app/lineage.h"
 #include "app/move_export.h"
 #include "app/move_import.h"
+#include "app/move_walk.h"
 
 #define NOBODYS_CLOCK 1767323045678
 
@@ -872,4 +873,113 @@ Test(move, every_column_is_moved_or_named)
 		cr_assert_eq(sql_int(h, "SELECT COUNT(*) FROM pragma_table_info(?)", DB_ARGS(db_text(bytes_of(known[i].table)))), known[i].columns,
 			     "%s has other columns than move_export and move_import know", known[i].table);
 	api_close(&h);
+}
+
+/* ---- with everything that a session can go through ---- */
+
+static const char *post(struct api *h, const char *body, const char *path, const char *wanted)
+{
+	struct answer a = api_post(h, h->sk, body, "%s", path);
+
+	must_be(a, 201);
+	return wanted ? api_text(h, "%s", str_at(&a, wanted)) : NULL;
+}
+
+/* MOV-1: branches, edits, deletions, redactions, a clone of it all, and a deleted original. */
+Test(move, what_the_api_made_of_a_session_is_moved)
+{
+	struct api *h = api_open(), *other = open_other(), *third = open_other();
+	new_session(h, h->sk, "{\"agent\":\"guide\",\"id\":\"origin\",\"user\":\"ann\"}", NULL);
+	add_messages(h, "origin", 1, 30);
+	struct answer list = api_get(h, h->sk, "/v1/sessions/origin/messages?limit=30");
+	const char *root = api_text(h, "%s", str_at(&list, "data[0].conversation_id"));
+	const char *third_message = str_at(&list, "data[2].id"), *fifth = str_at(&list, "data[4].id");
+	const char *branch = post(h, "{\"at\":20,\"title\":\"side\"}", api_text(h, "/v1/sessions/origin/conversations/%s/branch", root), "id");
+	post(h, "{\"role\":\"user\",\"content\":\"on the side\"}", api_text(h, "/v1/sessions/origin/messages?conversation=%s", branch), NULL);
+	struct answer a = api_delete(h, h->sk, "/v1/sessions/origin/messages/%s", fifth);
+	cr_assert_lt(a.status, 300, "%d %s", a.status, a.body.p);
+	a = api_post(h, h->sk, "{\"content\":\"said otherwise\"}", "/v1/sessions/origin/messages/%s/edit", third_message);
+	cr_assert_lt(a.status, 300, "%d %s", a.status, a.body.p);
+	a = api_post(h, h->sk, "{\"id\":\"copy\",\"user\":\"bob\"}", "/v1/sessions/origin/clone");
+	must_be(a, 201);
+	const char *copied = "copy";
+	post(h, "{\"role\":\"user\",\"content\":\"in the copy\"}", "/v1/sessions/copy/messages", NULL);
+	/* what each hides from itself alone */
+	const char *first = str_at(&list, "data[0].id"), *second = str_at(&list, "data[1].id");
+	a = api_delete(h, h->sk, "/v1/sessions/origin/messages/%s", first);
+	cr_assert_lt(a.status, 300, "%d %s", a.status, a.body.p);
+	a = api_post(h, h->sk, "{\"text\":\"hidden\"}", "/v1/sessions/copy/messages/%s/redact", second);
+	cr_assert_lt(a.status, 300, "%d %s", a.status, a.body.p);
+	cr_assert_gt(sql_int(h, "SELECT COUNT(*) FROM message_masks WHERE site = ?", DB_ARGS(db_ident(&h->home.id))), 0);
+	struct bytes all = export_of(h, (struct move_export){ .n_corrupt = 0 }, NULL);
+	must_import(other, all);
+	assert_same(all, export_of(other, (struct move_export){ .n_corrupt = 0 }, NULL));
+	cr_assert_str_eq(contents_of(other, "origin"), contents_of(h, "origin"));
+	cr_assert_str_eq(contents_of(other, copied), contents_of(h, copied));
+	cr_assert_not_null(strstr(contents_of(other, "origin"), "null 2 "));
+	cr_assert_not_null(strstr(contents_of(other, copied), "1 hidden "));
+	/* the copy alone, when the original is gone on both sides */
+	must_be(api_delete(h, h->sk, "/v1/sessions/origin"), 204);
+	must_be(api_delete(other, other->sk, "/v1/sessions/origin"), 204);
+	cr_assert_str_eq(contents_of(other, copied), contents_of(h, copied));
+	struct bytes copy = export_of(h, (struct move_export){ .session = session_ident(h, copied) }, NULL);
+	assert_same(copy, export_of(other, (struct move_export){ .session = session_ident(other, copied) }, NULL));
+	must_import(third, copy);
+	cr_assert_str_eq(contents_of(third, copied), contents_of(h, copied));
+	/* and what is imported lives on: branches, clones, deletions */
+	post(third, "{\"role\":\"user\",\"content\":\"goes on\"}", "/v1/sessions/copy/messages", NULL);
+	post(third, "{\"id\":\"copy2\"}", "/v1/sessions/copy/clone", NULL);
+	must_be(api_delete(third, third->sk, "/v1/sessions/copy"), 204);
+	cr_assert_not_null(strstr(contents_of(third, "copy2"), "in the copy goes on"));
+	must_be(api_delete(third, third->sk, "/v1/sessions/copy2"), 204);
+	int64_t n;
+	cr_assert_eq(app_sweep(&third->task, third->app, &n), ERR_OK);
+	cr_assert_eq(sql_int(third, "SELECT COUNT(*) FROM messages WHERE site = ?", DB_ARGS(db_ident(&third->home.id))), 0);
+	cr_assert_eq(sql_int(third, "SELECT COUNT(*) FROM conversations WHERE site = ?", DB_ARGS(db_ident(&third->home.id))), 0);
+	api_close(&third);
+	api_close(&other);
+	api_close(&h);
+}
+
+/* ---- while others write ---- */
+
+struct traffic {
+	struct api *h;
+	_Atomic bool is_over;
+	int n_exports;
+};
+
+static void write_or_export(void *arg, int i)
+{
+	struct traffic *tr = arg;
+
+	for (int round = 0; i == 0 && round < 6; round++) { /* the exporter: what it wrote is in order */
+		struct answer a = api_get(tr->h, tr->h->sk, "/v1/export");
+		must_be(a, 200);
+		struct move_visitor none = { .line = NULL };
+		struct task t;
+		task_init(&t, a.arena);
+		cr_assert_eq(move_walk(&t, -1, a.body, &none, NULL), ERR_OK, "%s", t.fault.detail);
+		tr->n_exports++;
+	}
+	if (i == 0)
+		tr->is_over = true;
+	for (int k = 0; i > 0 && !tr->is_over; k++) {
+		const char *own = api_text(tr->h, "busy-%d-%d", i, k % 3);
+		struct answer a = api_post(tr->h, tr->h->sk, api_text(tr->h, "{\"agent\":\"guide\",\"id\":\"%s\",\"if_exists\":\"return\"}", own), "/v1/sessions");
+		cr_assert(a.status == 201 || a.status == 200, "%d %s", a.status, a.body.p);
+		add_messages(tr->h, own, 1, 30);
+		if (k % 4 == 3)
+			must_be(api_delete(tr->h, tr->h->sk, "/v1/sessions/%s", own), 204);
+	}
+}
+
+/* Each session is there whole or not at all, and never with a gap. */
+Test(move, an_export_under_traffic_is_in_order)
+{
+	struct traffic tr = { .h = api_open_with(API_FILE, NULL) };
+
+	in_parallel(4, write_or_export, &tr);
+	cr_assert_eq(tr.n_exports, 6);
+	api_close(&tr.h);
 }

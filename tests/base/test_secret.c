@@ -330,3 +330,28 @@ Test(secret, what_is_no_readable_regular_file_is_refused_without_waiting)
 	cr_assert_eq(secret_load(&c.task, c.dir, c.key), ERR_CONFIG);
 	close_case(&c);
 }
+
+/* The values are those of `b2sum -l 256`. */
+Test(secret, a_digest_is_that_of_all_the_bytes_in_their_order)
+{
+	unsigned char hash[SECRET_HASH_SIZE];
+	char hex[2 * SECRET_HASH_SIZE + 1];
+	struct secret_digest d, early;
+	secret_init();
+	secret_digest_begin(&d);
+	early = d;
+	secret_digest_end(&early, hash);
+	secret_hex(hash, sizeof hash, hex);
+	cr_assert_str_eq(hex, "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8");
+	secret_digest_add(&d, "hel", 3);
+	early = d; /* a copy goes on by itself */
+	secret_digest_add(&d, "lo", 2);
+	secret_digest_end(&d, hash);
+	secret_hex(hash, sizeof hash, hex);
+	cr_assert_str_eq(hex, "324dcf027dd4a30a932c441f365a25e86b173defa4b8e58948253471b81b72cf");
+	secret_digest_add(&early, "lo", 2);
+	secret_digest_end(&early, hash);
+	char again[2 * SECRET_HASH_SIZE + 1];
+	secret_hex(hash, sizeof hash, again);
+	cr_assert_str_eq(again, hex);
+}

@@ -95,3 +95,34 @@ Test(task, a_cleared_fault_is_gone)
 	cr_assert_eq(t.fault.code, ERR_OK);
 	cr_assert_null(t.fault.fields);
 }
+
+Test(task, a_part_gives_its_memory_back_and_hands_its_fault_on)
+{
+	struct task part;
+	task_open_part(&part, &t);
+	cr_assert_str_eq(part.id, t.id);
+	for (int i = 0; i < 100; i++) {
+		arena_alloc(part.arena, 50000);
+		cr_assert_eq(task_fail(&part, ERR_BUSY, "round %d", i), ERR_BUSY);
+		task_reset_part(&part);
+		cr_assert_eq(part.fault.code, ERR_OK);
+		cr_assert_lt(arena_used(part.arena), 1000u);
+	}
+	cr_assert_eq(task_take_fault(&t, &part, ERR_OK), ERR_OK);
+	cr_assert_eq(task_fail_field(&part, "seq", "range", "is %d", 3), ERR_INVALID);
+	cr_assert_eq(task_fail_field(&part, "id", "format", "is none"), ERR_INVALID);
+	part.fault.retry_after_s = 4;
+	cr_assert_eq(task_take_fault(&t, &part, ERR_INVALID), ERR_INVALID);
+	task_close_part(&part);
+	cr_assert_null(part.arena);
+	cr_assert_eq(t.fault.code, ERR_INVALID);
+	cr_assert_str_eq(t.fault.detail, "seq: is 3");
+	cr_assert_str_eq(t.fault.fields->next->field, "id");
+	cr_assert_eq(t.fault.retry_after_s, 4);
+	task_open_part(&part, &t);
+	cr_assert_eq(task_fail_internal(&part, ERR_UNAVAILABLE, "host %s", "x"), ERR_UNAVAILABLE);
+	cr_assert_eq(task_take_fault(&t, &part, ERR_UNAVAILABLE), ERR_UNAVAILABLE);
+	task_close_part(&part);
+	cr_assert_str_eq(t.fault.internal, "host x");
+	cr_assert_null(t.fault.fields);
+}

@@ -26,7 +26,7 @@ new_store()
 # new_schema NAME: another database of the private server; its DSN printed.
 new_schema()
 {
-	mariadb -S "$dir/mariadb/sock" -e "CREATE DATABASE $1 CHARACTER SET utf8mb4 COLLATE utf8mb4_bin" && echo "$maria" | sed "s|/parley?|/$1?|"
+	mariadb --no-defaults --user=root --socket="$dir/mariadb/sock" -e "CREATE DATABASE $1 CHARACTER SET utf8mb4 COLLATE utf8mb4_bin" && echo "$maria" | sed "s|/parley?|/$1?|"
 }
 
 # timed STORE ARGUMENTS...: the command; it may take 20 s and 64 MB, where the machine can tell.

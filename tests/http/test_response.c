@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* test_response: what goes out for an answer and for a stream. */
 #include <criterion/criterion.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "http/http.h"
 
@@ -222,4 +224,57 @@ Test(response, a_long_stream_does_not_grow_the_arena)
 		buf_clear(&sent);
 	}
 	cr_assert_eq(arena_used(arena), before);
+}
+
+static int file_of(size_t n)
+{
+	int fd = memfd_create("answer", MFD_CLOEXEC);
+
+	for (size_t i = 0; i < n; i++)
+		cr_assert_eq(write(fd, &"0123456789"[i % 10], 1), 1);
+	return fd;
+}
+
+Test(response, a_file_goes_out_piece_by_piece)
+{
+	int fd = file_of(200000);
+
+	rs.content_type = "application/x-ndjson";
+	http_header(&rs, "X-A", "b");
+	cr_assert(http_send_file(&rs, fd, 200000));
+	cr_assert_eq(n_writes, 5);
+	struct bytes all = buf_bytes(&sent);
+	static const char head[] = "Status: 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: 200000\r\nX-A: b\r\n\r\n";
+	cr_assert_eq(memcmp(all.p, head, sizeof head - 1), 0);
+	cr_assert_eq(all.n, sizeof head - 1 + 200000);
+	for (size_t i = 0; i < 200000; i++)
+		cr_assert_eq(all.p[sizeof head - 1 + i], "0123456789"[i % 10]);
+	size_t before = sent.n;
+	http_send(&rs);
+	cr_assert_eq(sent.n, before, "nothing follows a file");
+	close(fd);
+}
+
+Test(response, a_file_for_head_is_measured_alone)
+{
+	int fd = file_of(10);
+
+	rs.is_head = true;
+	cr_assert(http_send_file(&rs, fd, 10));
+	assert_sent("Status: 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n");
+	close(fd);
+}
+
+Test(response, a_file_stops_with_the_client_and_with_its_end)
+{
+	int fd = file_of(200000);
+
+	writes_left = 2;
+	cr_assert_not(http_send_file(&rs, fd, 200000));
+	cr_assert(rs.is_client_gone);
+	close(fd);
+	setup();
+	fd = file_of(5);
+	cr_assert_not(http_send_file(&rs, fd, 10), "cut short");
+	close(fd);
 }
