@@ -117,7 +117,10 @@ static enum err choose_method(struct call *c, const struct compress_in *in, stru
 	}
 	if (e == ERR_NOT_FOUND)
 		return task_fail(c->task, ERR_CONFLICT, "the session's agent was deleted");
-	*by_provider_r = !e && (in->method.p || !bytes_equal(agent_r->provider, BYTES("echo")));
+	bool is_echo = !e && bytes_equal(agent_r->provider, BYTES("echo"));
+	if (is_echo && in->method.p)
+		return task_fail(c->task, ERR_CONFLICT, "the session's agent only echoes: it makes no summaries");
+	*by_provider_r = !e && !is_echo;
 	return e;
 }
 

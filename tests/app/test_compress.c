@@ -488,6 +488,18 @@ Test(compress, a_failure_leaves_everything_as_it_was)
 	api_close(&h);
 }
 
+Test(compress, an_agent_that_only_echoes_is_not_asked)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	talk(h, id, 20);
+	struct answer none = compress(h, id, "{\"method\":\"provider\"}");
+	assert_code(none, 409, "conflict");
+	struct answer rule = compress(h, id, "{}");
+	assert_str(rule, "method", "extract");
+	api_close(&h);
+}
+
 Test(compress, a_deleted_agent_is_not_asked)
 {
 	struct api *h = api_open();
