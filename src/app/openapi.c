@@ -85,11 +85,16 @@ static void add_parameters(struct buf *b, const struct api_route *r)
 
 static const char raw_help[] = "JSON lines; the first is the header of an export";
 
+static const char raw_example[] =
+	"{\"parley_export\":1,\"scope\":\"session\",\"site\":\"shop\",\"sessions\":1,\"conversations\":1,\"messages\":2,\"lines\":5,\"checksum\":\"...\"}\n";
+
 static void add_raw_body(struct buf *b)
 {
 	buf_add_str(b, ",\"requestBody\":{\"required\":true,\"content\":{\"application/x-ndjson\":{\"schema\":{\"type\":\"string\"");
 	buf_member_str(b, "description", raw_help);
-	buf_add_str(b, "}}}}");
+	buf_add_char(b, '}');
+	buf_member_str(b, "example", raw_example);
+	buf_add_str(b, "}}}");
 }
 
 static void add_body(struct buf *b, const struct api_route *r)

@@ -65,6 +65,8 @@ async function send(doc, world, o, generated) {
 	counts.byOperation.set(o.name, of);
 	if (answer.status < 300 && answer.json && !['other', 'token-other'].includes(sent.who))
 		world.harvest(answer.json);
+	if (answer.status === 200 && /ndjson/.test(answer.headers['content-type']) && answer.text.length < 300000 && sent.method === 'GET')
+		world.keep('export', answer.text);
 	if (answer.headers.etag)
 		world.etags.push(answer.headers.etag);
 	return { sent, answer, verdict: judge(doc, o, sent, answer) };

@@ -203,7 +203,7 @@ function requestFor(o, doc) {
 		query: someOf(query.filter((p) => !p.required))
 			.chain((chosen) => fc.record(Object.fromEntries([...required, ...chosen].map((p) => [p.name, valueOf(p.schema, p.name, doc)])), { noNullPrototype: true })),
 		body: o.body ? fc.oneof({ weight: 9, arbitrary: valueOf(o.body, '', doc) }, { weight: 1, arbitrary: fc.constant(o.op.requestBody.content['application/json'].example) })
-			: fc.constant(undefined),
+			: o.bodyMedia.length ? known('export', 'string') : fc.constant(undefined),
 		who: fc.oneof({ weight: 10, arbitrary: fc.constant('sk') }, { weight: 3, arbitrary: fc.constant('token') }, { weight: 2, arbitrary: fc.constantFrom(...CREDENTIALS) }),
 		key: fc.oneof({ weight: 7, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: fc.constantFrom('k1-0123456789abcdef', 'k2-0123456789abcdef', 'k3-0123456789abcdef') }),
 		isGuarded: fc.boolean(),
@@ -211,11 +211,11 @@ function requestFor(o, doc) {
 	});
 }
 
-// Deleting is rarer than making, so that there is something to work on.
+// Deleting is rarer than making, so that there is something to work on; a whole site is long to export.
 function weightOf(o) {
-	if (o.method === 'DELETE')
-		return 2;
-	return o.isOpen ? 1 : o.method === 'POST' ? 6 : 4;
+	if (o.isOpen || o.path === '/v1/export')
+		return 1;
+	return o.method === 'DELETE' ? 4 : o.method === 'POST' ? 12 : 8;
 }
 
 export function requests(doc) {

@@ -7,8 +7,8 @@ const INTERNAL = /\b(SELECT|INSERT INTO|UPDATE \w+ SET|DELETE FROM|sqlite|mariad
 // Codes of errors[] that say of a body or query what its schema could have said.
 const STRUCTURAL = new Set(['type', 'unknown', 'choice', 'required', 'repeated', 'range', 'format']);
 
-// A key is checked when its credential is known, and a template requires what it likes.
-const OWN_RULES = /^(Idempotency-Key$|state\.)/;
+// A key is checked when its credential is known, a template requires what it likes, and a provider's document is the provider's to describe.
+const OWN_RULES = /^(Idempotency-Key$|state\.|input\b)/;
 // What depends on what is stored, or on a setting: no schema could say it.
 const BY_STATE = /at most 262144 bytes|the newest message is|may hold at most|what it is added to|the sum is past/;
 
@@ -36,6 +36,16 @@ function judgeStream(doc, answer, schema) {
 	return doc.mismatch(schema, last);
 }
 
+function judgeLines(answer) {
+	const lines = answer.text.split('\n');
+	try {
+		lines.slice(0, -1).forEach((line) => JSON.parse(line));
+	} catch (error) {
+		return `a line is not JSON: ${error.message}`;
+	}
+	return lines.at(-1) === '' ? null : 'the last line has no end';
+}
+
 function judgeBody(doc, o, answer, documented) {
 	const media = mediaOf(answer), content = documented.content?.[media];
 	if (!documented.content)
@@ -44,6 +54,8 @@ function judgeBody(doc, o, answer, documented) {
 		return `the content type ${media || '(none)'} is not documented for ${answer.status}`;
 	if (media === 'text/event-stream')
 		return judgeStream(doc, answer, documented.content['application/json'].schema);
+	if (media === 'application/x-ndjson')
+		return judgeLines(answer);
 	if (!/json$/.test(media))
 		return null;
 	if (answer.json === undefined)
@@ -108,7 +120,7 @@ export function judge(doc, o, sent, answer) {
 	if (answer.headers['x-request-id'] === undefined)
 		return `no X-Request-Id (${answer.status})`;
 	if (sent.method === 'OPTIONS')
-		return [204, 404].includes(answer.status) ? null : `OPTIONS got ${answer.status}`;
+		return [204, 404, 413].includes(answer.status) || (sent.isPathOdd && answer.status === 400) ? null : `OPTIONS got ${answer.status}`;
 	const method = sent.method === 'HEAD' ? 'GET' : sent.method;
 	const asked = sent.isPathOdd || method !== o.method ? doc.find(method, sent.path.split('?')[0]) : o;
 	// A path that leads nowhere and a method that is not there are no operation's answers.

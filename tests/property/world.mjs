@@ -231,12 +231,15 @@ export function build(world, o, request) {
 		} else if (s.kind === 'header') {
 			out.headers[s.name] = s.value;
 			out.isTypeOdd ||= s.name === 'Content-Type';
-		} else if (body !== undefined) {
+		} else if (o.body && body !== undefined) {
 			body = spoilValue(body, s);
 		}
 	}
 	out.path = segments.join('/') + (query ? `?${query}` : '');
-	if (body !== undefined) {
+	if (body !== undefined && !o.body) { // lines, as they came
+		out.data = request.spoilers.reduce(spoilText, Buffer.from(body));
+		out.headers['Content-Type'] ??= o.bodyMedia[0];
+	} else if (body !== undefined) {
 		const text = Buffer.from(JSON.stringify(body));
 		out.data = request.spoilers.reduce(spoilText, text);
 		out.isBodyOdd = out.data !== text;
