@@ -241,6 +241,8 @@ static enum err read_result_content(struct task *t, struct bytes content, const 
 			return e;
 		convert_draft_part(d, part);
 	}
+	if (n == 0)
+		convert_draft_text(d, BYTES("\"\""));
 	return ERR_OK;
 }
 

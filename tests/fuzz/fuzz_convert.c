@@ -25,7 +25,7 @@ static void assert_same(struct arena *a, struct bytes x, struct bytes y)
 static void assert_comes_back(struct task *t, enum convert_kind kind, const struct convert_message *m, size_t n)
 {
 	struct convert_message *again;
-	struct bytes document, aside;
+	struct bytes document, aside, other;
 	size_t n_again;
 
 	convert_format(t, kind, m, n, &document, &aside);
@@ -36,8 +36,14 @@ static void assert_comes_back(struct task *t, enum convert_kind kind, const stru
 		assert_same(t->arena, m[i].extra, again[i].extra);
 		assert_same(t->arena, m[i].metadata, again[i].metadata);
 	}
-	/* without the aside, or with another's, it can still be read */
+	/* without the aside it can still be read, and so can a document that was cut, with it */
 	assert(convert_parse(t, kind, document, (struct bytes){ 0 }, &again, &n_again) == ERR_OK);
+	if (n < 2)
+		return;
+	convert_format(t, kind, m + 1, n - 1, &document, &other);
+	assert(convert_parse(t, kind, document, aside, &again, &n_again) == ERR_OK);
+	convert_format(t, kind, m, n - 1, &document, &other);
+	assert(convert_parse(t, kind, document, aside, &again, &n_again) == ERR_OK);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
