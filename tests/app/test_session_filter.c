@@ -374,3 +374,24 @@ Test(session_filter, a_token_of_a_deleted_session_lists_nothing)
 	cr_assert_eq(count_at(&history, "data"), 1);
 	api_close(&h);
 }
+
+/* Names that no user can have are nobody's. */
+Test(session_filter, odd_names_of_users_are_nobodys)
+{
+	struct api *h = api_open();
+	static const char *const odd[] = { "%FF", "%C0%80", "%ED%A0%80", "%00", "a%00b", "%F0%9F%98%80", "..", "%2e%2e", "%20", "'", "%25" };
+	for (size_t i = 0; i < COUNT(odd); i++) {
+		struct answer a = api_get(h, h->sk, "/v1/users/%s/history", odd[i]), b = api_get(h, h->sk, "/v1/sessions?user=%s&tag=%s&context=%s", odd[i], odd[i], odd[i]);
+		cr_assert(a.status == 200 || a.status == 400 || a.status == 404, "%s: %d", odd[i], a.status);
+		cr_assert(b.status == 200 || b.status == 400, "%s: %d", odd[i], b.status);
+		cr_assert(a.status != 200 || count_at(&a, "data") == 0);
+	}
+	struct buf longest;
+	buf_init(&longest, h->arena, 400);
+	for (int i = 0; i < 64; i++)
+		buf_add_str(&longest, "%C3%A9");
+	struct answer a = api_get(h, h->sk, "/v1/users/%s/history", longest.p);
+	must_be(a, 200);
+	cr_assert_eq(count_at(&a, "data"), 0);
+	api_close(&h);
+}
