@@ -10,9 +10,10 @@
 #include "base/stamp.h"
 
 #define NONE_FITS "there is no such conversation in this session"
+/* The newest message by order and limit: for a MAX of each row MariaDB would read the whole conversation. */
 #define COLUMNS                                                                                                        \
 	"c.id, (SELECT p.id FROM conversations p WHERE p.id = c.parent AND p.session = c.session), c.lineage, c.title, c.created_at,"                                                            \
-	" (SELECT MAX(m.seq) FROM messages m WHERE m.conversation = c.id),"                                            \
+	" (SELECT m.seq FROM messages m WHERE m.conversation = c.id ORDER BY m.seq DESC LIMIT 1),"                    \
 	" (SELECT m.created_at FROM messages m WHERE m.conversation = c.id ORDER BY m.seq DESC LIMIT 1)"
 #define SESSION_SQL "SELECT status, flags, conversation, version FROM sessions WHERE id = ? AND site = ?"
 #define INSERT_SQL "INSERT INTO conversations (id, site, session, parent, base_seq, lineage, title, created_at)"

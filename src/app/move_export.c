@@ -32,7 +32,7 @@ static const struct db_stmt stmts[] = {
 	[PAGE] = PAGE_SQL(""),
 	[PAGE_USER] = PAGE_SQL(" AND user_id = ?"),
 	[SESSION] = { "SELECT " SESSION_COLUMNS " FROM sessions WHERE site = ? AND id = ?", NULL, NULL },
-	[CONVERSATIONS] = { "SELECT c.id, c.title, c.created_at, c.lineage, (SELECT MAX(m.seq) FROM messages m WHERE m.conversation = c.id), c.parent"
+	[CONVERSATIONS] = { "SELECT c.id, c.title, c.created_at, c.lineage, (SELECT m.seq FROM messages m WHERE m.conversation = c.id ORDER BY m.seq DESC LIMIT 1), c.parent"
 			    " FROM conversations c WHERE c.session = ? AND c.site = ? ORDER BY c.id", NULL, NULL },
 	[SUMMARIES] = { "SELECT upto_seq, method, content, tokens_before, tokens_after, created_at FROM summaries"
 			" WHERE conversation = ? AND site = ? AND upto_seq >= ? AND upto_seq <= ? ORDER BY upto_seq", NULL, NULL },

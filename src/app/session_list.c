@@ -14,10 +14,11 @@
  */
 #define EXACT " COLLATE utf8mb4_nopad_bin"
 
+/* The newest message by order and limit: for a MAX of each row MariaDB would read the whole conversation. */
 #define COLUMNS                                                                                                        \
-	HEAD_COLUMNS ", s.id, s.created_at, (SELECT MAX(m.seq) FROM messages m WHERE m.conversation = s.conversation)," \
-	" (SELECT m.created_at FROM messages m WHERE m.conversation = s.conversation AND m.seq ="                      \
-	" (SELECT MAX(n.seq) FROM messages n WHERE n.conversation = s.conversation))"
+	HEAD_COLUMNS ", s.id, s.created_at,"                                                                           \
+	" (SELECT m.seq FROM messages m WHERE m.conversation = s.conversation ORDER BY m.seq DESC LIMIT 1),"           \
+	" (SELECT m.created_at FROM messages m WHERE m.conversation = s.conversation ORDER BY m.seq DESC LIMIT 1)"
 /* A tag is counted: of an EXISTS MariaDB would first gather all sessions that have it. */
 #define CHECK(column) " AND (? IS NULL OR " column " = ?)"
 #define CHECKS(exact)                                                                                                  \

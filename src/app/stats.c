@@ -9,7 +9,7 @@
 #include "app/turn.h"
 #include "base/stamp.h"
 
-#define OWN_MESSAGES "COALESCE((SELECT MAX(m.seq) FROM messages m WHERE m.conversation = c.id) - c.base_seq, 0)"
+#define OWN_MESSAGES "COALESCE((SELECT m.seq FROM messages m WHERE m.conversation = c.id ORDER BY m.seq DESC LIMIT 1) - c.base_seq, 0)"
 #define CONVERSATIONS_SQL(type) \
 	"SELECT COUNT(*), CAST(SUM(" OWN_MESSAGES ") AS " type ") FROM sessions s JOIN conversations c ON c.session = s.id WHERE s.site = ?"
 
