@@ -310,7 +310,7 @@ Test(session_filter, no_list_sorts_or_scans)
 		cr_assert_null(strstr(plan.p, "TEMP B-TREE"), "%zu: %s", i, plan.p);
 		cr_assert_null(strstr(plan.p, "SCAN s"), "%zu: %s", i, plan.p);
 		cr_assert_null(strstr(plan.p, "|ALL|"), "%zu: %s", i, plan.p);
-		cr_assert_null(strstr(plan.p, "|m|ref|"), "%zu reads whole conversations: %s", i, plan.p);
+		cr_assert_null(strstr(s->sql, "MAX("), "%zu would read whole conversations on MariaDB", i);
 		const char *wanted = is_mariadb ? api_text(h, "range|%s|%s|", leads[i / 2], leads[i / 2]) : api_text(h, "USING INDEX %s (", leads[i / 2]);
 		cr_assert(!leads[i / 2] || strstr(plan.p, wanted), "%zu: %s", i, plan.p);
 	}
