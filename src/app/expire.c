@@ -345,7 +345,7 @@ static void report(const struct task *t, const struct expire_due *due, enum err 
 enum err expire_each(struct task *t, struct app *app, const struct db_stmt *stmt,
 		     enum err (*one)(struct task *t, struct app *app, const struct expire_due *due, bool *done_r), int64_t *n_r)
 {
-	int64_t until = stamp_mono_ms() + app->conf->sweep_interval, batch = app->conf->sweep_batch, now = stamp_now();
+	int64_t until = stamp_mono_ms() + app->conf->sweep_interval / 2, batch = app->conf->sweep_batch, now = stamp_now();
 	struct expire_due due = { .expires_at = 1 };
 	struct arena *a = arena_open(16384); /* a round may see many sessions, and each its whole history */
 	enum err worst = ERR_OK;

@@ -37,7 +37,7 @@ struct expire_due {
 /*
  * Calls one(t, app, due, done_r) for each session that the statement finds, which takes (now, after, after, id, limit) and gives id, site,
  * expires_at, idle_ttl, active_at in order of expires_at and id. Each gets a task of its own; its failure is logged and does not keep the others
- * waiting. Stops when sweep_interval is over. *n_r grows by how many were done; the last error is returned.
+ * waiting. Stops when half of sweep_interval is over. *n_r grows by how many were done; the last error is returned.
  */
 enum err expire_each(struct task *t, struct app *app, const struct db_stmt *stmt,
 		     enum err (*one)(struct task *t, struct app *app, const struct expire_due *due, bool *done_r), int64_t *n_r) MUST_CHECK;

@@ -208,7 +208,7 @@ static enum err sweep_batch(struct task *t, struct app *app, int64_t *n_r, bool 
 /* As much as there is time for: sessions may go faster than one batch a round. */
 static enum err sweep(struct task *t, struct app *app, int64_t *n_r)
 {
-	int64_t until = stamp_mono_ms() + app->conf->sweep_interval;
+	int64_t until = stamp_mono_ms() + app->conf->sweep_interval / 2;
 	struct arena *a = arena_open(16384);
 	enum err e;
 	bool is_last;

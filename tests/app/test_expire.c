@@ -580,3 +580,98 @@ Test(expire, no_message_is_lost_to_the_end_of_its_session, .timeout = 120)
 	api_close(&c.twin);
 	api_close(&h);
 }
+
+/* ---- everybody at once ---- */
+
+struct turmoil {
+	struct api *h, *twin;
+	const char *ids[CROWD];
+	int64_t until;
+	int n_bad;
+};
+
+/* One client's next step on a session that is ended, removed and made again under it. */
+static struct answer step(struct turmoil *m, int i, int k)
+{
+	struct api *h = (i + k) % 2 ? m->twin : m->h;
+	const char *id = m->ids[(i * 7 + k) % CROWD];
+	switch ((i + k * 3) % 7) {
+	case 0:
+		return api_post(h, m->h->sk, "{}", "/v1/sessions/%s/end", id);
+	case 1:
+		return api_post(h, m->h->sk, "{}", "/v1/sessions/%s/resume", id);
+	case 2:
+		return api_patch(h, m->h->sk, "{\"title\":\"x\",\"tags\":[\"a\",\"b\"]}", "/v1/sessions/%s", id);
+	case 3:
+		return k % 5 ? api_get(h, m->h->sk, "/v1/sessions/%s", id) : api_delete(h, m->h->sk, "/v1/sessions/%s", id);
+	case 4:
+		return api_post(h, m->h->sk, api_text(m->h, "{\"agent\":\"guide\",\"id\":\"%s\",\"if_exists\":\"return\"%s}", id,
+						       k % 3 == 0 ? POLICY("ephemeral") : k % 3 == 1 ? POLICY("hybrid") : ""), "/v1/sessions");
+	default:
+		return api_post(h, m->h->sk, "{\"role\":\"user\",\"content\":\"I bake bread.\"}", "/v1/sessions/%s/messages", id);
+	}
+}
+
+static void stir(void *arg, int i)
+{
+	struct turmoil *m = arg;
+	const struct feature *const jobs[] = { &expire_feature, &retire_feature };
+	for (int k = 0; stamp_mono_ms() < m->until; k++) {
+		if (i < 4) {
+			struct answer a = step(m, i, k);
+			bool is_fine = a.status < 300 || a.status == 404 || a.status == 409 || (a.status == 503 && header_of(&a, "Retry-After"));
+			if (!is_fine)
+				cr_log_warn("%d: %s", a.status, a.body.p);
+			m->n_bad += !is_fine;
+			continue;
+		}
+		struct arena *a = arena_open(4096);
+		struct task t;
+		int64_t n = 0;
+		task_init(&t, a);
+		enum err e = jobs[k % 2]->sweep(&t, i % 2 ? m->twin->app : m->h->app, &n);
+		m->n_bad += e && e != ERR_BUSY && e != ERR_UNAVAILABLE;
+		arena_close(&a);
+		nap(2);
+	}
+}
+
+static void hasty(struct conf *c)
+{
+	tune(c);
+	c->ttl_session = 20;
+	c->ttl_history = 40;
+	c->database_timeout = 2000;
+}
+
+/* SES-8, SES-9, SES-14: ends, resumes, deletions, appends and two janitors on the same few sessions: nothing is left without an owner. */
+Test(expire, leaves_nothing_behind_whoever_was_faster, .timeout = 120)
+{
+	struct api *h = api_open_with(API_FILE | API_OWN, hasty);
+	struct turmoil m = { .h = h, .twin = api_twin(h, 0, hasty), .until = stamp_mono_ms() + 3000 };
+	for (int i = 0; i < CROWD; i++)
+		m.ids[i] = api_text(h, "turmoil-%d", i);
+	in_parallel(6, stir, &m);
+	cr_assert_eq(m.n_bad, 0);
+	static const char *const orphans[] = {
+		"SELECT COUNT(*) FROM conversations c WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = c.session)"
+		" AND NOT EXISTS (SELECT 1 FROM deletions d WHERE d.conversation = c.id)",
+		"SELECT COUNT(*) FROM sessions s WHERE NOT EXISTS (SELECT 1 FROM conversations c WHERE c.id = s.conversation AND c.session = s.id)",
+		"SELECT COUNT(*) FROM messages m WHERE NOT EXISTS (SELECT 1 FROM conversations c WHERE c.id = m.conversation)",
+		"SELECT COUNT(*) FROM session_tags g WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = g.session)",
+		"SELECT COUNT(*) FROM sessions WHERE status = 1 AND idle_ttl > 0 AND expires_at = 0",
+		"SELECT COUNT(*) FROM sessions WHERE status = 2 AND expires_at = 0",
+	};
+	for (size_t i = 0; i < COUNT(orphans); i++)
+		cr_assert_eq(sql_int(h, orphans[i], NULL, 0), 0, "%s", orphans[i]);
+	/* When all are gone, so is everything below them. */
+	for (int i = 0; i < CROWD; i++) {
+		struct answer a = api_delete(h, h->sk, "/v1/sessions/%s", m.ids[i]);
+		cr_assert(a.status == 204 || a.status == 404);
+	}
+	int64_t n = 0;
+	cr_assert_eq(app_sweep(&h->task, h->app, &n), ERR_OK, "%s", h->task.fault.internal);
+	cr_assert_eq(rows_of(h), 0);
+	api_close(&m.twin);
+	api_close(&h);
+}
