@@ -15,6 +15,7 @@
 #include "main/cmd_session.h"
 #include "main/janitor.h"
 #include "main/main.h"
+#include "main/terminal.h"
 #include "main/worker.h"
 
 #define CONF_DEFAULT "/etc/parley/parley.conf"
@@ -26,12 +27,20 @@ static void print(const struct buf *b)
 	fwrite(b->p, 1, b->n, stdout);
 }
 
+/* What is said of input may repeat it. */
+static const char *shown(struct cli *c, const char *text)
+{
+	struct bytes clean = terminal_clean(c->task->arena, bytes_of(text));
+	return arena_copy(c->task->arena, clean.p, clean.n);
+}
+
 int cli_fail(struct cli *c, enum err e)
 {
 	const struct fault *f = &c->task->fault;
-	fprintf(stderr, "parley: %s\n", f->detail ? f->detail : f->fields ? f->fields->detail : err_title(e));
+	terminal_init();
+	fprintf(stderr, "parley: %s\n", shown(c, f->detail ? f->detail : f->fields ? f->fields->detail : err_title(e)));
 	for (const struct fault_field *ff = f->fields; ff; ff = ff->next)
-		fprintf(stderr, "  %s: %s\n", ff->field, ff->detail);
+		fprintf(stderr, "  %s: %s\n", shown(c, ff->field), shown(c, ff->detail));
 	if (f->internal)
 		fprintf(stderr, "  (%s)\n", f->internal);
 	return e == ERR_CONFIG ? EXIT_CONF : e == ERR_USAGE || e == ERR_INVALID ? EXIT_USAGE : EXIT_FAILED;

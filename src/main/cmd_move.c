@@ -12,9 +12,11 @@
 #include "app/head.h"
 #include "app/move_api.h"
 #include "app/site.h"
+#include "base/stamp.h"
 #include "main/main.h"
 
 #define COPY_STEP 65536
+#define METER_MS 100
 #define USERS_FILE_MAX (64 << 20)
 
 /* The site named by --site, or the only one. */
@@ -36,8 +38,16 @@ static enum err find_site(struct cli *c, const struct cli_option *o, struct site
 struct meter {
 	bool is_terminal;
 	bool has_line;
-	int64_t next_at; /* lines at which it is written again */
+	int64_t next_at; /* monotonic ms at which it is written again */
 };
+
+static bool is_due(struct meter *m)
+{
+	if (!m->is_terminal || stamp_mono_ms() < m->next_at)
+		return false;
+	m->next_at = stamp_mono_ms() + METER_MS;
+	return m->has_line = true;
+}
 
 static void end_line(struct meter *m)
 {
@@ -49,20 +59,15 @@ static void end_line(struct meter *m)
 static void show_export(void *arg, const struct move_counts *done)
 {
 	struct meter *m = arg;
-	if (!m->is_terminal || done->lines < m->next_at)
-		return;
-	m->next_at = done->lines + 1000;
-	m->has_line = true;
-	fprintf(stderr, "\r\033[K%lld sessions, %lld messages", (long long)done->sessions, (long long)done->messages);
+	if (is_due(m))
+		fprintf(stderr, "\r\033[K%lld sessions, %lld messages", (long long)done->sessions, (long long)done->messages);
 }
 
 static void show_import(void *arg, const struct move_counts *done, const struct move_counts *all)
 {
 	struct meter *m = arg;
-	if (!m->is_terminal || !all->lines)
-		return;
-	m->has_line = true;
-	fprintf(stderr, "\r\033[K%lld %%", (long long)(done->lines * 100 / all->lines));
+	if (all->lines && is_due(m))
+		fprintf(stderr, "\r\033[K%lld %%", (long long)(done->lines * 100 / all->lines));
 }
 
 static enum err fail_file(struct task *t, const char *path)
@@ -128,6 +133,10 @@ int cmd_move_export(struct cli *c, struct move_export *x, struct bytes output)
 	const char *path = output.p ? output.p : "-", *beside;
 	int64_t size;
 	int fd;
+	if (!output.p && isatty(STDOUT_FILENO)) {
+		fputs("parley: an export is not for a terminal: name a file with --output, or send it on\n", stderr);
+		return EXIT_USAGE;
+	}
 	x->progress = show_export;
 	x->arg = &m;
 	enum err e = open_output(c->task, path, &beside, &fd);
