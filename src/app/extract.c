@@ -244,7 +244,8 @@ static void choose(struct work *w, int64_t tokens)
 	}
 	if (left == tokens && tokens > 2 * SPEAKER_TOKENS) {
 		struct unit *best = list[0];
-		best->text.n = part_at(best->text, (size_t)(tokens - SPEAKER_TOKENS));
+		if (best->text.n > (size_t)(tokens - SPEAKER_TOKENS))
+			best->text.n = part_at(best->text, (size_t)(tokens - SPEAKER_TOKENS));
 		best->is_taken = true;
 	}
 }
