@@ -41,7 +41,7 @@ static const struct db_stmt stmts[] = {
 	[SESSION] = { "SELECT " SEARCH_SESSION_COLUMNS " FROM sessions s WHERE s.site = ? AND s.id = ?", NULL, NULL },
 	[SESSION_OF] = { "SELECT " SEARCH_SESSION_COLUMNS " FROM conversations c JOIN sessions s ON s.id = c.session"
 			 " WHERE c.site = ? AND c.id = ? AND s.site = c.site", NULL, NULL },
-	[CONVERSATIONS] = { "SELECT c.id, c.session, c.lineage, (SELECT MAX(m.seq) FROM messages m WHERE m.conversation = c.id)"
+	[CONVERSATIONS] = { "SELECT c.id, c.session, c.lineage, (SELECT m.seq FROM messages m WHERE m.conversation = c.id ORDER BY m.seq DESC LIMIT 1)"
 			    " FROM conversations c WHERE c.site = ? AND c.session" IN_SLOTS, NULL, NULL },
 	[MESSAGES_OF] = { MESSAGES_SQL("m.conversation" IN_SLOTS), NULL, NULL },
 	[MESSAGES_RANGE] = { MESSAGES_SQL("m.conversation = ? AND m.seq >= ? AND m.seq <= ?"), NULL, NULL },
