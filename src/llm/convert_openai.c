@@ -3,6 +3,8 @@
  * convert_openai: messages as chat completions have them. A document's message is one of ours, so it is the unit, and nothing moves. Users say
  * text, images, sound and files; an assistant text, refusals and tool calls; everybody else text.
  */
+#include "llm/convert_openai.h"
+
 #include "llm/convert_private.h"
 
 #define NAME "openai"
@@ -304,7 +306,6 @@ static enum err read_message(struct task *t, const struct convert_unit *units, s
 struct saying {
 	const struct convert_say *s;
 	struct buf parts, calls; /* elements, joined by commas */
-	bool is_user, is_assistant;
 };
 
 static void begin_element(struct buf *b)
@@ -398,38 +399,36 @@ static void say_media(struct buf *b, struct bytes part, const struct convert_med
 }
 
 /* A raw part is said unless its reader would take it for a part of ours, and perhaps for a wrong one. */
-static void say_raw(struct task *t, struct buf *b, struct bytes block)
+static void say_raw(struct buf *b, struct bytes block)
 {
 	struct bytes type = jsonx_member(block, "type");
 
-	if (!convert_is_string(type) || convert_is(t->arena, type, "text") || convert_is(t->arena, type, "refusal"))
+	if (!convert_is_string(type) || convert_is(b->arena, type, "text") || convert_is(b->arena, type, "refusal"))
 		return;
 	begin_element(b);
 	buf_add_bytes(b, block);
 }
 
-static void say_part(struct saying *sy, struct bytes part)
+void convert_openai_part(struct buf *b, struct bytes role, struct bytes part)
 {
-	struct task *t = sy->s->task;
 	struct bytes type = convert_member(part, "type"), text, block;
 	struct convert_media m;
 
-	if (sy->is_assistant && convert_is(t->arena, type, "refusal") && convert_is_string(jsonx_member(part, "refusal"))) {
-		say_string_part(&sy->parts, part, "refusal", jsonx_member(part, "refusal"));
-	} else if (convert_raw_of(t->arena, part, NAME, &block)) {
-		say_raw(t, &sy->parts, block);
-	} else if (sy->is_user && convert_media_of(t->arena, part, &m)) {
-		say_media(&sy->parts, part, &m);
-	} else {
-		text = convert_text_of(t->arena, part);
+	if (bytes_equal(role, BYTES("assistant")) && convert_is(b->arena, type, "refusal") && convert_is_string(jsonx_member(part, "refusal"))) {
+		say_string_part(b, part, "refusal", jsonx_member(part, "refusal"));
+	} else if (convert_raw_of(b->arena, part, NAME, &block)) {
+		say_raw(b, block);
+	} else if (bytes_equal(role, BYTES("user")) && type.p && convert_media_of(b->arena, part, &m)) {
+		say_media(b, part, &m);
+	} else if (type.p) {
+		text = convert_text_of(b->arena, part);
 		if (text.p)
-			say_string_part(&sy->parts, part, "text", text);
+			say_string_part(b, part, "text", text);
 	}
 }
 
-static void say_call(struct saying *sy, struct bytes call)
+void convert_openai_call(struct buf *b, struct bytes call)
 {
-	struct buf *b = &sy->calls;
 	struct convert_call c;
 	struct bytes block;
 
@@ -465,9 +464,14 @@ static void say_found(void *arg, struct bytes raw, bool is_call)
 	struct saying *sy = arg;
 
 	if (is_call)
-		say_call(sy, raw);
+		convert_openai_call(&sy->calls, raw);
 	else if (!convert_is_string(raw))
-		say_part(sy, raw);
+		convert_openai_part(&sy->parts, sy->s->role, raw);
+}
+
+struct bytes convert_openai_id(struct arena *a, struct bytes id)
+{
+	return convert_safe_id(a, id);
 }
 
 /* Names with blanks or any of < | \ / > are refused. */
@@ -501,7 +505,7 @@ static void add_content(struct buf *b, const struct saying *sy)
 static void say(const struct convert_say *s)
 {
 	struct arena *a = s->task->arena;
-	struct saying sy = { .s = s, .is_user = bytes_equal(s->role, BYTES("user")), .is_assistant = bytes_equal(s->role, BYTES("assistant")) };
+	struct saying sy = { .s = s };
 	bool is_tool = bytes_equal(s->role, BYTES("tool"));
 	struct bytes name = jsonx_member(s->extra, "name"), id = jsonx_member(s->extra, "tool_call_id");
 	struct buf b;

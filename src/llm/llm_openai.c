@@ -3,6 +3,7 @@
 #include <math.h>
 #include <strings.h>
 
+#include "llm/convert_openai.h"
 #include "llm/openai_answer.h"
 
 /* The vendor's own service took up new names that many compatible servers do not know. */
@@ -17,24 +18,6 @@ static bool is_vendor(const char *base_url)
 	return strcspn(host, "/:?#") == sizeof(vendor) - 1 && strncasecmp(host, vendor, sizeof(vendor) - 1) == 0;
 }
 
-/* Adds one stored part if the provider knows its type; only a user may send images. */
-static void add_part(struct buf *b, struct bytes role, struct bytes part)
-{
-	struct bytes type = member_of(part, "type"), text = member_of(part, "text"), image = member_of(part, "image_url");
-
-	if (string_is(b->arena, type, BYTES("text")) && is_string(text)) {
-		add_comma(b);
-		buf_add_str(b, "{\"type\":\"text\",\"text\":");
-		buf_add_bytes(b, text);
-		buf_add_char(b, '}');
-	} else if (string_is(b->arena, type, BYTES("image_url")) && bytes_equal(role, BYTES("user")) && image.n > 0) {
-		add_comma(b);
-		buf_add_str(b, is_string(image) ? "{\"type\":\"image_url\",\"image_url\":{\"url\":" : "{\"type\":\"image_url\",\"image_url\":");
-		buf_add_bytes(b, image);
-		buf_add_str(b, is_string(image) ? "}}" : "}");
-	}
-}
-
 /* The stored content in the provider's form: a string, or an array of the parts it knows, or "" when none is left. */
 static struct bytes make_content(struct task *t, struct bytes role, struct bytes content)
 {
@@ -45,38 +28,13 @@ static struct bytes make_content(struct task *t, struct bytes role, struct bytes
 		return content;
 	if (jsonx_type(content) != JSONX_ARRAY)
 		return BYTES("\"\"");
-	buf_init(&parts, t->arena, content.n + 2);
-	buf_add_char(&parts, '[');
+	buf_init(&parts, t->arena, content.n);
 	jsonx_walk_begin(&w, content);
 	while (jsonx_walk_next(&w))
-		add_part(&parts, role, w.value);
-	if (parts.n == 1)
+		convert_openai_part(&parts, role, w.value);
+	if (parts.n == 0)
 		return BYTES("\"\"");
-	buf_add_char(&parts, ']');
-	return buf_bytes(&parts);
-}
-
-/* One tool call, from the provider's own form or from llm_result's flat one. */
-static void add_tool_call(struct buf *b, struct bytes call)
-{
-	struct bytes name = member_of(call, "name"), arguments = member_of(call, "arguments");
-
-	add_comma(b);
-	if (!is_string(name)) {
-		buf_add_bytes(b, call);
-		return;
-	}
-	buf_add_char(b, '{');
-	buf_member_json(b, "id", member_of(call, "id"));
-	buf_member_str(b, "type", "function");
-	buf_add_member(b, "function");
-	buf_add_char(b, '{');
-	buf_member_json(b, "name", name);
-	if (is_string(arguments))
-		buf_member_json(b, "arguments", arguments);
-	else
-		buf_member_string(b, "arguments", arguments.n > 0 ? arguments : BYTES("{}"));
-	buf_add_str(b, "}}");
+	return bytes_of(arena_printf(t->arena, "[%s]", buf_bytes(&parts).p)); /* JSON holds no NUL */
 }
 
 /* The stored members besides role and content that this provider needs. */
@@ -84,21 +42,23 @@ static void add_extra(struct buf *b, const struct llm_message *m)
 {
 	struct bytes calls = member_of(m->extra, "tool_calls"), id = member_of(m->extra, "tool_call_id"), name = member_of(m->extra, "name");
 	struct jsonx_walk w;
+	struct buf said;
 
 	if (is_string(name))
 		buf_member_json(b, "name", name);
 	if (bytes_equal(m->role, BYTES("tool")) && is_string(id))
-		buf_member_json(b, "tool_call_id", id);
+		buf_member_string(b, "tool_call_id", convert_openai_id(b->arena, jsonx_string(b->arena, id)));
 	if (!bytes_equal(m->role, BYTES("assistant")) || jsonx_type(calls) != JSONX_ARRAY)
 		return;
+	buf_init(&said, b->arena, calls.n);
 	jsonx_walk_begin(&w, calls);
-	if (!jsonx_walk_next(&w)) /* an empty list is refused */
+	while (jsonx_walk_next(&w))
+		convert_openai_call(&said, w.value);
+	if (said.n == 0) /* an empty list is refused */
 		return;
 	buf_add_member(b, "tool_calls");
 	buf_add_char(b, '[');
-	do
-		add_tool_call(b, w.value);
-	while (jsonx_walk_next(&w));
+	buf_add_bytes(b, buf_bytes(&said));
 	buf_add_char(b, ']');
 }
 

@@ -135,6 +135,23 @@ Test(llm_openai, passes_the_parts_it_knows_and_leaves_out_others)
 	expect_message((struct llm_message){ user, none, none }, "{\"role\":\"user\",\"content\":\"\"}");
 }
 
+/* MSG-6: messages that came from another provider's client can be gone on with. */
+Test(llm_openai, says_parts_of_ours_as_the_format_does)
+{
+	struct bytes none = { 0 };
+
+	expect_message((struct llm_message){ BYTES("user"), BYTES("[{\"type\":\"image\",\"media_type\":\"image/png\",\"data\":\"aWk=\"},"
+								 "{\"type\":\"file\",\"file_id\":\"f-1\"}]"), none },
+		       "{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,aWk=\"}},"
+		       "{\"type\":\"file\",\"file\":{\"file_id\":\"f-1\"}}]}");
+	expect_message((struct llm_message){ BYTES("assistant"), BYTES("[{\"type\":\"thinking\",\"thinking\":\"t\",\"anthropic\":{\"signature\":\"s\"}},"
+								      "{\"type\":\"refusal\",\"refusal\":\"No.\"}]"),
+					     BYTES("{\"tool_calls\":[{\"id\":\"c\",\"name\":\"f\",\"arguments\":\"{}\",\"openai\":{\"extra_content\":{\"k\":1}},"
+						   "\"gemini\":{\"thoughtSignature\":\"s\"}}]}") },
+		       "{\"role\":\"assistant\",\"content\":[{\"type\":\"refusal\",\"refusal\":\"No.\"}],\"tool_calls\":[{\"id\":\"c\",\"type\":\"function\","
+		       "\"function\":{\"name\":\"f\",\"arguments\":\"{}\"},\"extra_content\":{\"k\":1}}]}");
+}
+
 Test(llm_openai, passes_tool_calls_of_either_form_and_their_results)
 {
 	expect_message((struct llm_message){ BYTES("assistant"), BYTES("\"\""),
