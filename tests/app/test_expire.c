@@ -49,7 +49,8 @@ static int64_t column(struct api *h, const char *name, const char *id)
 static int64_t rows_of(struct api *h)
 {
 	return sql_int(h, "SELECT (SELECT COUNT(*) FROM sessions) + (SELECT COUNT(*) FROM conversations) + (SELECT COUNT(*) FROM messages)"
-			  " + (SELECT COUNT(*) FROM turns) + (SELECT COUNT(*) FROM session_tags)", NULL, 0);
+			  " + (SELECT COUNT(*) FROM turns) + (SELECT COUNT(*) FROM session_tags) + (SELECT COUNT(*) FROM summaries)"
+			  " + (SELECT COUNT(*) FROM message_masks) + (SELECT COUNT(*) FROM turn_leases)", NULL, 0);
 }
 
 static const char *session_with(struct api *h, const char *members)
@@ -254,6 +255,8 @@ Test(expire, an_ephemeral_session_is_gone_at_its_end)
 	add_messages(h, id, 0, 5);
 	struct answer turn = api_post(h, h->sk, "{\"message\":\"hi\"}", "/v1/sessions/%s/turns", id);
 	must_be(turn, 200);
+	struct answer summary = api_post(h, h->sk, "{\"method\":\"extract\",\"keep_messages\":1}", "/v1/sessions/%s/compress", id);
+	must_be(summary, 200);
 	struct answer a = api_post_once(h, h->sk, "the-end", "{}", "/v1/sessions/%s/end", id);
 	must_be(a, 200);
 	assert_str(a, "status", "ended");
