@@ -983,3 +983,39 @@ Test(move, an_export_under_traffic_is_in_order)
 	cr_assert_eq(tr.n_exports, 6);
 	api_close(&tr.h);
 }
+
+/* The strings that break things elsewhere, as content, title, state and metadata, wherever the API takes them. */
+Test(move, naughty_strings_are_moved_byte_for_byte, .timeout = 120)
+{
+	const char *shared = getenv("PARLEY_SHARED");
+	char path[400], *text = calloc(1, 1 << 20);
+	struct jsonx_walk w;
+	int n_sessions = 0;
+
+	snprintf(path, sizeof path, "%s/data/naughty-strings/blns.json", shared && shared[0] ? shared : "../shared");
+	FILE *f = fopen(path, "r");
+	if (!f) {
+		free(text);
+		cr_skip_test("there is no list of naughty strings at ../shared");
+	}
+	struct bytes list = { text, fread(text, 1, (1 << 20) - 1, f) };
+	fclose(f);
+	struct api *h = api_open(), *other = open_other();
+	new_session(h, h->sk, "{\"agent\":\"guide\",\"id\":\"naughty\"}", NULL);
+	jsonx_walk_begin(&w, list);
+	while (jsonx_walk_next(&w)) {
+		int n = (int)w.value.n;
+		const char *p = w.value.p;
+		must_be(api_post(h, h->sk, api_text(h, "{\"role\":\"user\",\"content\":%.*s,\"metadata\":{\"a\":[%.*s]}}", n, p, n, p), "/v1/sessions/naughty/messages"), 201);
+		struct answer a = api_post(h, h->sk, api_text(h, "{\"agent\":\"guide\",\"user\":%.*s,\"title\":%.*s,\"state\":{\"a\":%.*s},\"metadata\":{\"a\":%.*s}}",
+							     n, p, n, p, n, p, n, p), "/v1/sessions");
+		n_sessions += a.status == 201;
+	}
+	cr_assert_gt(n_sessions, 300);
+	struct bytes first = export_of(h, (struct move_export){ .n_corrupt = 0 }, NULL);
+	must_import(other, first);
+	assert_same(first, export_of(other, (struct move_export){ .n_corrupt = 0 }, NULL));
+	free(text);
+	api_close(&other);
+	api_close(&h);
+}
