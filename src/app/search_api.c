@@ -17,7 +17,7 @@ struct search_in {
 
 #define IN(name) offsetof(struct search_in, name)
 static const struct field search_fields[] = {
-	{ .name = "q", .type = FIELD_STRING, .flags = FIELD_REQUIRED, .max = 4 * WORDS_QUERY_MAX, .offset = IN(q),
+	{ .name = "q", .type = FIELD_STRING, .flags = FIELD_REQUIRED | FIELD_CHARACTERS, .max = WORDS_QUERY_MAX, .offset = IN(q),
 	  .help = "Words in any script, \"phrases\" in quotes, -words that must not be there; at most 200 characters and 16 terms" },
 	{ .name = "user", .type = FIELD_STRING, .min = 1, .max = 128, .offset = IN(user), .help = "Only this user's sessions (secret key only; a token's are its user's)" },
 	{ .name = "session", .type = FIELD_STRING, .min = 1, .max = 255, .offset = IN(session), .help = "Only this session, by id or name" },

@@ -150,6 +150,7 @@ struct unit {
 };
 
 static const struct unit unit_value = { "be", "" }, unit_bytes = { "be", " byte" }, unit_elements = { "have", " element" },
+			 unit_characters = { "be", " character" },
 			 unit_pairs = { "have", " pair" };
 
 static bool report_bound(struct reading *r, const char *path, const char *which, int64_t bound, struct unit u)
@@ -232,7 +233,9 @@ static void read_string(struct reading *r, const struct field *f, struct bytes r
 {
 	struct bytes s = jsonx_string(r->t->arena, raw);
 
-	if (!check_bounds(r, f, path, (int64_t)s.n, unit_bytes))
+	bool is_counted = (f->flags & FIELD_CHARACTERS) != 0;
+
+	if (!check_bounds(r, f, path, (int64_t)(is_counted ? count_characters(s) : s.n), is_counted ? unit_characters : unit_bytes))
 		return;
 	if (f->flags & FIELD_IDENT && !is_ident(s))
 		problem(r, path, "format", "may hold only letters, digits and . _ : @ -");

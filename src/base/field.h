@@ -34,6 +34,7 @@ enum field_flag {
 	FIELD_NULLS = 8,    /* FIELD_PAIRS: null values are accepted (they delete) */
 	FIELD_IDENT = 16,   /* FIELD_STRING: only letters, digits and . _ : @ - */
 	FIELD_NAME = 32,    /* FIELD_STRING: only lower-case letters, digits and -, which is not the first */
+	FIELD_CHARACTERS = 64, /* FIELD_STRING: min..max count characters, not bytes */
 };
 
 struct field_table;

@@ -67,13 +67,13 @@ static void format_max_bytes(const struct field *f, struct buf *out)
 /* The bytes of an ident or a name are its characters; any other text may have fewer characters than bytes. */
 static void format_string(const struct field *f, struct buf *out)
 {
-	bool is_ascii = (f->flags & (FIELD_IDENT | FIELD_NAME)) != 0;
+	bool is_exact = (f->flags & (FIELD_IDENT | FIELD_NAME | FIELD_CHARACTERS)) != 0;
 
 	if (f->min > 0)
-		buf_member_int(out, "minLength", is_ascii ? f->min : 1);
+		buf_member_int(out, "minLength", is_exact ? f->min : 1);
 	if (f->max > 0)
 		buf_member_int(out, "maxLength", f->max);
-	if (!is_ascii)
+	if (!is_exact)
 		format_max_bytes(f, out);
 	if (f->flags & FIELD_IDENT)
 		format_raw(out, "pattern", "\"^[A-Za-z0-9._:@-]*$\"");

@@ -552,6 +552,17 @@ static bool is_example(const struct field *f, const char *want)
 	return is_text(buf_bytes(&b), want);
 }
 
+Test(field, characters_are_counted_where_a_row_says_so)
+{
+	static const struct field rows[] = { { .name = "t", .type = FIELD_STRING, .flags = FIELD_CHARACTERS, .min = 2, .max = 3 }, { .name = NULL } };
+	static const struct field_table t = { rows, sizeof(struct bytes) };
+	struct bytes text;
+
+	cr_assert_eq(field_parse(&task, &t, BYTES("{\"t\":\"\xf0\x9f\x8c\x8d\xf0\x9f\x8c\x8d\xf0\x9f\x8c\x8d\"}"), "", &text), ERR_OK);
+	cr_assert_eq(field_parse(&task, &t, BYTES("{\"t\":\"\xf0\x9f\x8c\x8d\"}"), "", &text), ERR_INVALID);
+	cr_assert_str_eq(task.fault.fields->detail, "must be at least 2 characters");
+}
+
 Test(field, an_example_is_given_or_made_within_the_bounds)
 {
 	static const struct field rows[] = {
@@ -586,6 +597,7 @@ Test(field, bounds_in_bytes_stand_beside_those_in_characters)
 {
 	static const struct field text = { .name = "t", .type = FIELD_STRING, .min = 3, .max = 9 };
 	static const struct field ident = { .name = "i", .type = FIELD_STRING, .flags = FIELD_IDENT, .min = 3, .max = 9 };
+	static const struct field counted = { .name = "c", .type = FIELD_STRING, .flags = FIELD_CHARACTERS, .min = 3, .max = 4 };
 	static const struct field seq = { .name = "s", .type = FIELD_INT, .min = 0, .max = INT64_MAX };
 	struct buf b;
 
@@ -596,6 +608,10 @@ Test(field, bounds_in_bytes_stand_beside_those_in_characters)
 	cr_assert(is_text(jsonx_member(buf_bytes(&b), "x-maxBytes"), "9"));
 	buf_clear(&b);
 	field_format_schema_of(&ident, &b);
+	cr_assert(is_text(jsonx_member(buf_bytes(&b), "minLength"), "3"));
+	cr_assert_eq(jsonx_member(buf_bytes(&b), "x-maxBytes").n, 0);
+	buf_clear(&b);
+	field_format_schema_of(&counted, &b);
 	cr_assert(is_text(jsonx_member(buf_bytes(&b), "minLength"), "3"));
 	cr_assert_eq(jsonx_member(buf_bytes(&b), "x-maxBytes").n, 0);
 	buf_clear(&b);
