@@ -35,7 +35,6 @@ struct parts {
 };
 
 struct update {
-	struct app *app;
 	const struct head *h;
 	const struct session_change *in;
 	struct bytes *json_r;
@@ -212,7 +211,7 @@ static enum err update_in(struct task *t, struct db_conn *c, void *arg)
 
 enum err session_update(struct task *t, struct app *app, struct head *h, const struct session_change *in, struct bytes *json_r)
 {
-	enum err e = store_transact(t, app, update_in, &(struct update){ app, h, in, json_r });
+	enum err e = store_transact(t, app, update_in, &(struct update){ h, in, json_r });
 	if (!e || e == ERR_COMMIT_UNKNOWN)
 		head_changed(t, app, &h->site, &h->session);
 	if (e)
