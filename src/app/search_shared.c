@@ -19,7 +19,7 @@ static const struct db_stmt stmts[] = {
 	[CLAIMS_SESSION] = { CLAIMS_OF("id"), NULL, NULL },
 	[CLAIMS_USER] = { CLAIMS_OF("user_id"), NULL, NULL },
 	[CLAIMS_BELOW] = { "WITH RECURSIVE d (id) AS (SELECT c.id FROM conversations c WHERE c.site = ? AND c.parent = ?"
-			   " UNION ALL SELECT e.id FROM conversations e JOIN d ON e.parent = d.id)"
+			   " UNION SELECT e.id FROM conversations e JOIN d ON e.parent = d.id)"
 			   " SELECT " CLAIM_COLUMNS " FROM d JOIN conversations c ON c.id = d.id JOIN sessions s ON s.id = c.session"
 			   " WHERE s.site = ? AND c.site = s.site LIMIT ?", NULL, NULL },
 	[MASKED] = { "SELECT k.session, k.seq FROM message_masks k WHERE k.site = ? AND k.session IN (?, ?) AND k.conversation = ?"
