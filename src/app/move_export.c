@@ -16,7 +16,7 @@
 
 #define SESSIONS_PAGE 200
 #define AGENTS_PAGE 50
-#define ROWS_MOST 256           /* messages in a page ... */
+#define ROWS_MOST 64            /* messages in a page ... */
 #define ROWS_FIRST 16
 #define PAGE_BYTES (2u << 20)   /* ... unless they come to much more than this */
 #define TRIES 3                 /* of a session that changes while it is read */
