@@ -131,14 +131,14 @@ function spoilValue(body, s) {
 	const [holder, key] = all.length ? all[(s.at ?? 0) % all.length] : [body, 'x'];
 	switch (s.kind) {
 	case 'replace':
-		put(holder, key, s.value);
+		put(holder, key, structuredClone(s.value)); // a later spoiler may write into it
 		break;
 	case 'drop':
 		if (!Array.isArray(holder))
 			delete holder[key];
 		break;
 	case 'add':
-		put(body, s.name, s.value);
+		put(body, s.name, structuredClone(s.value));
 		break;
 	case 'many': {
 		const arrays = all.filter(([h, k]) => Array.isArray(h[k]));
