@@ -234,7 +234,7 @@ static void say_all(struct task *t, const struct convert_driver *driver, const s
 		list_calls(t, messages, n, &calls);
 	for (size_t i = 0; i < n; i++) {
 		const struct convert_message *m = &messages[i];
-		struct convert_say s = { .task = t, .units = us, .message = m, .role = m->role, .content = m->content, .extra = m->extra };
+		struct convert_say s = { .task = t, .units = us, .role = m->role, .content = m->content, .extra = m->extra };
 		size_t first = us->n;
 
 		if (driver->knows_names && bytes_equal(m->role, BYTES("tool")))

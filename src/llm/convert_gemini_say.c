@@ -109,7 +109,7 @@ static void say_call(struct saying *sy, struct bytes call)
 	buf_add_member(&b, "functionCall");
 	buf_add_char(&b, '{');
 	if (!gemini_is_made_id(c.id))
-		buf_member_string(&b, "id", c.id);
+		buf_member_string(&b, "id", convert_fit_id(a, c.id));
 	buf_member_string(&b, "name", c.name);
 	buf_member_json(&b, "args", convert_arguments(a, c.arguments));
 	buf_add_char(&b, '}');
@@ -196,7 +196,7 @@ static void say_answer(const struct convert_say *s)
 	buf_init(&b, a, 128 + s->content.n);
 	buf_add_str(&b, "{\"functionResponse\":{");
 	if (id.n > 0 && !gemini_is_made_id(id))
-		buf_member_string(&b, "id", id);
+		buf_member_string(&b, "id", convert_fit_id(a, id));
 	buf_member_string(&b, "name", s->tool_name);
 	add_response(&b, s);
 	convert_add_rest(&b, own, "functionResponse", response_names);

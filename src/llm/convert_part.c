@@ -7,6 +7,7 @@
 #include "llm/convert_private.h"
 
 #define SAFE_ID_MAX 40
+#define ID_MAX 128 /* of a tool_call_id that is stored */
 #define SAFE_ID_HASH 16 /* bytes of the hash in an id that was made safe */
 
 /* ---- reading ---- */
@@ -387,6 +388,15 @@ struct bytes convert_safe_id(struct arena *a, struct bytes id)
 	secret_hash(&id, 1, hash);
 	secret_hex(hash, SAFE_ID_HASH, hex);
 	return bytes_of(arena_printf(a, "id_%s", hex));
+}
+
+struct bytes convert_fit_id(struct arena *a, struct bytes id)
+{
+	bool is_fit = id.n > 0 && id.n <= ID_MAX;
+
+	for (size_t i = 0; is_fit && i < id.n; i++)
+		is_fit = (unsigned char)id.p[i] >= 0x20 && id.p[i] != 0x7f;
+	return is_fit ? id : convert_safe_id(a, id);
 }
 
 /* The tool calls of an assistant's message. */

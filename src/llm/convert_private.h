@@ -81,7 +81,6 @@ void convert_draft_rest(struct convert_draft *d, const char *provider, struct by
 struct convert_say {
 	struct task *task;
 	struct convert_units *units;
-	const struct convert_message *message;
 	struct bytes role, content, extra;
 	struct bytes tool_name; /* of a tool's answer: name of the call, plain, where one is known */
 	size_t owner;
@@ -179,6 +178,8 @@ struct bytes convert_call_part(struct arena *a, const struct convert_call *c, co
 struct bytes convert_arguments(struct arena *a, struct bytes arguments);
 /* An id that every provider takes: itself if it is of at most 40 letters, digits, _ and -, else one that is made of its hash. */
 struct bytes convert_safe_id(struct arena *a, struct bytes id);
+/* The same where any id is taken that an answer may be stored with: of at most 128 bytes without control characters. */
+struct bytes convert_fit_id(struct arena *a, struct bytes id);
 /* Calls back, in order, for what stands in content and tool_calls: each stored part (is_call false) or call. */
 void convert_each(const struct convert_say *s, void (*found)(void *arg, struct bytes raw, bool is_call), void *arg);
 

@@ -238,6 +238,18 @@ Test(convert, makes_ids_that_every_provider_takes)
 	assert_same(parse(CONVERT_ANTHROPIC, d.text, d.aside), messages_of(m));
 }
 
+/* An answer that is matched by name takes over its call's id, which a message must be able to hold. */
+Test(convert, says_no_id_that_an_answer_could_not_be_stored_with)
+{
+	const char *id = arena_printf(arena, "%0130d", 7);
+	struct messages m = messages_of(arena_printf(arena, "[[\"assistant\",\"\",{\"tool_calls\":[{\"id\":\"%s\",\"name\":\"f\",\"arguments\":\"{}\"}]}],"
+							   "[\"tool\",\"x\",{\"tool_call_id\":\"parley_0123456789abcdef\",\"name\":\"f\"}]]", id));
+	struct document d = format(CONVERT_GEMINI, m);
+
+	assert_same(parse(CONVERT_GEMINI, d.text, d.aside), m);
+	cr_assert_eq(parse(CONVERT_GEMINI, d.text, BYTES("")).n, 2);
+}
+
 Test(convert, understands_openais_own_calls_and_images_as_stored)
 {
 	const char *m = "[[\"user\",[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,aWk=\"}}]],"
