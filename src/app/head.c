@@ -332,7 +332,8 @@ static struct head extended(struct task *t, struct app *app, const struct head *
 	uint32_t *offsets = arena_array(t->arena, keep + n, sizeof *offsets);
 	struct buf b;
 	buf_init(&b, t->arena, h->tail.n - from + added + 1);
-	buf_add(&b, h->tail.p + from, h->tail.n - from);
+	if (h->tail.n > from)
+		buf_add(&b, h->tail.p + from, h->tail.n - from);
 	for (size_t i = 0; i < keep; i++)
 		offsets[i] = h->offsets[h->n_tail - keep + i] - (uint32_t)from;
 	for (size_t i = 0; i < n; i++) {
