@@ -115,10 +115,20 @@ static void add_body(struct buf *b, const struct api_route *r)
 
 /* --- answers --- */
 
+/* Whether an answer of this schema may come with its version as the ETag. */
+static bool is_versioned(const char *schema)
+{
+	static const char *const versioned[] = { "Agent", "Session", "SessionFull", "SessionInfo", "SessionWithMessages", "SessionWithToken", "Template" };
+	for (size_t i = 0; i < COUNT(versioned); i++)
+		if (strcmp(versioned[i], schema) == 0)
+			return true;
+	return false;
+}
+
 /* The headers that an answer of this status may have. */
 static void add_headers(struct buf *b, const struct api_route *r, int status)
 {
-	bool has_version = r->answer && (strncmp(r->answer, "Session", 7) == 0 || strcmp(r->answer, "Agent") == 0);
+	bool has_version = r->answer && is_versioned(r->answer);
 	buf_add_str(b, ",\"headers\":{\"X-Request-Id\":{\"$ref\":\"#/components/headers/X-Request-Id\"}");
 	if (status < 300 && has_version)
 		buf_add_str(b, ",\"ETag\":{\"$ref\":\"#/components/headers/ETag\"}");
