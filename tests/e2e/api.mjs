@@ -5,7 +5,7 @@ import http from 'node:http';
 const kept = new http.Agent({ keepAlive: true, maxSockets: 256 });
 const fresh = new http.Agent({ keepAlive: false, maxSockets: 256 });
 
-// Sends one request and resolves with {status, headers, text, json}. `onData` sees each piece as it arrives.
+// Sends one request and resolves with {status, headers, bytes, text, json}. `onData` sees each piece as it arrives.
 export function request(method, path, { url = process.env.URL, key, body, headers = {}, keep = true, timeout = 30000, onData } = {}) {
 	const sent = { ...headers };
 	if (key)
@@ -27,14 +27,14 @@ export function request(method, path, { url = process.env.URL, key, body, header
 			rs.on('aborted', () => reject(new Error('the answer broke off')));
 			rs.on('error', reject);
 			rs.on('end', () => {
-				const text = Buffer.concat(pieces).toString();
+				const bytes = Buffer.concat(pieces), text = bytes.toString();
 				let json;
 				try {
 					json = JSON.parse(text);
 				} catch {
 					json = undefined;
 				}
-				resolve({ status: rs.statusCode, headers: rs.headers, text, json });
+				resolve({ status: rs.statusCode, headers: rs.headers, bytes, text, json });
 			});
 		});
 		rq.on('timeout', () => rq.destroy(new Error('no answer in time')));

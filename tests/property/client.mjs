@@ -45,7 +45,8 @@ function tampered(o, answer) {
 		json.title = OTHER_MARK;
 	else if (tamper === 'leak')
 		json.detail = 'SELECT id FROM sessions';
-	return { status, headers, json, text: JSON.stringify(json) };
+	const text = JSON.stringify(json);
+	return { status, headers, json, text, bytes: Buffer.from(text) };
 }
 
 async function send(doc, world, o, generated) {

@@ -12,6 +12,15 @@ const OWN_RULES = /^(Idempotency-Key$|state\.|input\b|aside\b)/;
 // What depends on what is stored, or on a setting: no schema could say it.
 const BY_STATE = /at most 262144 bytes|must have at most \d+ terms|the newest message is|may hold at most|what it is added to|the sum is past/;
 
+function isUtf8(bytes) {
+	try {
+		new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+		return true;
+	} catch {
+		return false;
+	}
+}
+
 const mediaOf = (answer) => (answer.headers['content-type'] ?? '').split(';')[0];
 
 // What nginx answers in words of its own: TRACE, and paths that leave the API for the static files. The sample makes problems of all else.
@@ -62,6 +71,12 @@ function judgeBody(doc, o, answer, documented) {
 		return `the body is not JSON: ${answer.text.slice(0, 200)}`;
 	const wrong = doc.mismatch(content.schema, answer.json);
 	return wrong ? `the body does not fit its schema: ${wrong}` : null;
+}
+
+// Headers that mean something to a caller stand in the document where they come.
+function judgeHeaders(answer, documented) {
+	const unsaid = ['ETag', 'Retry-After', 'Idempotent-Replayed'].find((h) => answer.headers[h.toLowerCase()] !== undefined && !documented.headers?.[h]);
+	return unsaid ? `the header ${unsaid} is not documented for ${answer.status}` : null;
 }
 
 function judgeProblem(answer) {
@@ -115,7 +130,7 @@ export function judge(doc, o, sent, answer) {
 		return null;
 	if (answer.status >= 500)
 		return `it failed on its side: ${answer.text.slice(0, 300)}`;
-	if (answer.text.includes('\ufffd'))
+	if (!isUtf8(answer.bytes))
 		return 'the answer is not UTF-8';
 	if (answer.headers['x-request-id'] === undefined)
 		return `no X-Request-Id (${answer.status})`;
@@ -133,5 +148,6 @@ export function judge(doc, o, sent, answer) {
 		return answer.text === '' ? null : 'HEAD got a body';
 	const problem = { content: { 'application/problem+json': { schema: doc.json.components.schemas.Problem } } };
 	return judgeBody(doc, asked, answer, documented ?? problem) ?? (answer.status >= 400 ? judgeProblem(answer) : null) ??
+		(documented ? judgeHeaders(answer, documented) : null) ??
 		(asked ? judgeReach(asked, sent, answer) : null) ?? (asked === o ? judgeAgreement(doc, o, sent, answer) : null);
 }
