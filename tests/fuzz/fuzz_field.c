@@ -39,7 +39,7 @@ static const struct field item_fields[] = {
 };
 static const struct field_table item_table = { item_fields, sizeof(struct item) };
 
-#define ROW(m, type, flags, min, max, given, choices, sub) { #m, type, flags, min, max, offsetof(struct input, m), given, choices, sub, NULL }
+#define ROW(m, type, flags, min, max, given, choices, sub) { #m, type, flags, min, max, offsetof(struct input, m), given, choices, sub, NULL, NULL }
 
 static const struct field fields[] = {
 	ROW(s, FIELD_STRING, FIELD_NULLABLE, 1, 6, offsetof(struct input, s_given), NULL, NULL),
