@@ -45,7 +45,7 @@ static enum err find_line(struct task *t, const struct move_walk *w, const struc
 
 static enum err take_message(struct task *t, struct move_walk *w, const struct move_message *m)
 {
-	struct move_walk_line *l;
+	struct move_walk_line *l = NULL;
 	enum err e = find_line(t, w, &m->conversation, &l);
 	if (!e && m->seq != l->last_seq + 1)
 		e = task_fail_field(t, "seq", "value", "is %lld where %lld comes next", (long long)m->seq, (long long)l->last_seq + 1);
@@ -59,7 +59,7 @@ static enum err take_message(struct task *t, struct move_walk *w, const struct m
 
 static enum err take_summary(struct task *t, struct move_walk *w, const struct move_summary *s)
 {
-	struct move_walk_line *l;
+	struct move_walk_line *l = NULL;
 	enum err e = find_line(t, w, &s->conversation, &l);
 	if (!e && (s->upto_seq < 1 || s->upto_seq > l->last_seq))
 		e = task_fail_field(t, "upto_seq", "range", "is no message of the conversation");

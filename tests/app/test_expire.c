@@ -657,8 +657,8 @@ Test(expire, leaves_nothing_behind_whoever_was_faster, .timeout = 120)
 	in_parallel(6, stir, &m);
 	cr_assert_eq(m.n_bad, 0);
 	static const char *const orphans[] = {
-		"SELECT COUNT(*) FROM conversations c WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = c.session)"
-		" AND NOT EXISTS (SELECT 1 FROM deletions d WHERE d.conversation = c.id)",
+		("SELECT COUNT(*) FROM conversations c WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = c.session)"
+		 " AND NOT EXISTS (SELECT 1 FROM deletions d WHERE d.conversation = c.id)"),
 		"SELECT COUNT(*) FROM sessions s WHERE NOT EXISTS (SELECT 1 FROM conversations c WHERE c.id = s.conversation AND c.session = s.id)",
 		"SELECT COUNT(*) FROM messages m WHERE NOT EXISTS (SELECT 1 FROM conversations c WHERE c.id = m.conversation)",
 		"SELECT COUNT(*) FROM session_tags g WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = g.session)",
