@@ -119,6 +119,15 @@
 	" site BINARY(16) NOT NULL, checksum BINARY(32) NOT NULL, lines_done BIGINT NOT NULL, n_lines BIGINT NOT NULL,"\
 	" started_at BIGINT NOT NULL, ended_at BIGINT NOT NULL, PRIMARY KEY (site, checksum))"
 
+/* Sessions from before there were rows of tags have theirs in the column alone. */
+#define FILL_TAGS(ignore, tag, from)                                                                                   \
+	"INSERT " ignore " INTO session_tags (site, tag, created_at, session) SELECT s.site, " tag ", s.created_at, s.id FROM sessions s, " from
+#define SOUND_TAGS "CASE WHEN JSON_VALID(s.tags) THEN s.tags ELSE '[]' END"
+
+/* A session made anew with the id of one whose deletion is not over must not find that one's conversations. */
+#define DETACH_DELETED                                                                                                 \
+	"UPDATE conversations SET session = X'00000000000000000000000000000000' WHERE id IN (SELECT conversation FROM deletions)"
+
 #define ADD_COLUMN(to, column) "ALTER TABLE " to " ADD COLUMN IF NOT EXISTS " column, "ALTER TABLE " to " ADD COLUMN " column
 #define BOTH(columns) columns MARIADB, columns CLUSTERED
 #define INDEX(unique, name, on) "CREATE " unique "INDEX IF NOT EXISTS " name " ON " on, NULL
@@ -167,5 +176,9 @@ const struct db_migration db_migrations[] = {
 	{ 41, "imports", BOTH(IMPORTS) },
 	{ 42, "deletions that wait for descendants", ADD_COLUMN("deletions", "waits SMALLINT NOT NULL DEFAULT 0") },
 	{ 43, "deletions that are due", INDEX("", "deletions_due", "deletions (waits, created_at)") },
+	{ 44, "tags of older sessions",
+	  FILL_TAGS("IGNORE", "g.tag", "JSON_TABLE(" SOUND_TAGS ", '$[*]' COLUMNS (tag VARCHAR(64) CHARACTER SET utf8mb4 PATH '$')) g WHERE g.tag IS NOT NULL"),
+	  FILL_TAGS("OR IGNORE", "g.value", "json_each(" SOUND_TAGS ") g WHERE g.type = 'text'") },
+	{ 45, "conversations of sessions deleted before", DETACH_DELETED, NULL },
 	{ 0, NULL, NULL, NULL },
 };

@@ -209,3 +209,54 @@ Test(migrate, every_text_column_is_utf8mb4)
 		     0);
 	fixture_close(&f);
 }
+
+static void add_old_session(struct fixture *f, const char *id, const char *tags)
+{
+	static const struct db_stmt insert = {
+		"INSERT INTO sessions (id, site, own_id, name, agent, agent_name, user_id, client_type, context, title, status, tags, metadata, state, config,"
+		" conversation, website_domain, ip_address, version, created_at, updated_at, active_at, ended_at, expires_at) VALUES (?, 'sitesitesitesite',"
+		" NULL, ?, 'agentagentagenta', 'a', 'u', 'api', 'c', '', 1, ?, '{}', '{}', '{}', 'convconvconvconv', '', '', 1, 5, 5, 5, 0, 0)",
+		NULL, "a test" };
+	must(f, db_run_once(&f->task, f->db, &insert, DB_ARGS(db_text(bytes_of(id)), db_text(bytes_of(id)), db_text(bytes_of(tags))), NULL));
+}
+
+/* A database as the release with 24 changes left it. */
+static void make_old(struct fixture *f)
+{
+	struct db_conn *c;
+	must(f, db_take(&f->task, f->db, &c));
+	for (int i = 0; db_migrations[i].number <= 24; i++)
+		must(f, db_script(&f->task, c, f->backend != MARIADB && db_migrations[i].sqlite ? db_migrations[i].sqlite : db_migrations[i].sql));
+	db_give(&c);
+	add_old_session(f, "session000000000", "[\"red\", \"\xf0\x9f\x8d\x9e \\u00fc \\ud83c\\udf5e\"]");
+	add_old_session(f, "session000000001", "[]");
+	add_old_session(f, "session000000002", "no JSON");
+	add_old_session(f, "session000000003", "[\"red\"]");
+	fixture_run(f, "INSERT INTO conversations VALUES ('conv000000000000', 'sitesitesitesite', 'session000000000', NULL, 0, '', 5)");
+	fixture_run(f, "INSERT INTO conversations VALUES ('conv000000000009', 'sitesitesitesite', 'session000000009', NULL, 0, '', 5)");
+	fixture_run(f, "INSERT INTO deletions VALUES ('conv000000000009', 'sitesitesitesite', 5)");
+}
+
+static void check_old(struct fixture *f)
+{
+	if (f->schema[0])
+		fixture_admin("ALTER DATABASE %s CHARACTER SET latin1", f->schema);
+	make_old(f);
+	migrate(f, false);
+	cr_assert_eq(fixture_int(f, "SELECT COUNT(*) FROM session_tags"), 3, "%s", f->dsn);
+	cr_assert_eq(fixture_int(f, "SELECT COUNT(*) FROM session_tags WHERE tag = 'red' AND site = 'sitesitesitesite' AND created_at = 5"
+				    " AND session IN ('session000000000', 'session000000003')"), 2);
+	cr_assert_eq(fixture_int(f, "SELECT COUNT(*) FROM session_tags WHERE tag = '\xf0\x9f\x8d\x9e \xc3\xbc \xf0\x9f\x8d\x9e' AND session = 'session000000000'"), 1);
+	cr_assert_eq(fixture_int(f, "SELECT COUNT(*) FROM sessions WHERE flags = 0 AND idle_ttl = 0"), 4);
+	cr_assert_eq(fixture_int(f, "SELECT COUNT(*) FROM conversations WHERE session = 'session000000000' AND lineage IS NULL"), 1, "it stays whose it is");
+	cr_assert_eq(fixture_int(f, "SELECT COUNT(*) FROM conversations WHERE session = X'00000000000000000000000000000000'"), 1);
+	cr_assert_eq(fixture_int(f, "SELECT COUNT(*) FROM deletions WHERE waits = 0"), 1, "and is still to go");
+	fixture_run(f, "DELETE FROM schema_migrations WHERE number >= 44");
+	cr_assert_eq(migrate(f, false), n_known() - 43);
+	cr_assert_eq(fixture_int(f, "SELECT COUNT(*) FROM session_tags"), 3, "a second run adds nothing");
+}
+
+Test(migrate, what_an_older_release_stored_is_found_by_its_tags_and_what_it_was_deleting_is_out_of_reach)
+{
+	on_each(check_old);
+}
