@@ -109,7 +109,7 @@ check "a user goes through a pipe and gets another name" through_pipes
 killed()
 {
 	_kills=0
-	for _pause in 0.3 0.5 0.7 0.9 1.2 1.5 2 3 4 6 10 20 40; do
+	for _pause in 0.03 0.05 0.07 0.09 0.12 0.15 0.2 0.3 0.5 0.7 0.9 1.2 1.5 2 3 4 6 10 20 40; do
 		timeout -s KILL $_pause "$PARLEY" -c "$dir/$1.conf" import "$file" >"$dir/killed" 2>&1
 		test $? = 137 || break
 		_kills=$((_kills + 1))
