@@ -35,7 +35,8 @@ struct parts {
 };
 
 struct update {
-	const struct head *h;
+	struct app *app;
+	struct head *h;
 	const struct session_change *in;
 	struct bytes *json_r;
 };
@@ -118,14 +119,29 @@ static enum err sum_metrics(struct task *t, struct bytes state, struct bytes giv
 	return worst;
 }
 
+/* A patch of one member goes one level deeper than it came; whoever reads the session must still be able to take it. */
+static bool is_too_deep(struct arena *a, struct bytes state)
+{
+	struct jsonx_flaw flaw;
+	struct buf b;
+	buf_init(&b, a, state.n + 16);
+	buf_add_char(&b, '{');
+	buf_member_json(&b, "state", state);
+	buf_add_char(&b, '}');
+	return !jsonx_check(a, buf_bytes(&b), &flaw);
+}
+
 static enum err change_documents(struct task *t, const struct session_change *in, struct parts *p)
 {
 	struct bytes patch, none = BYTES("{}");
 	p->metadata = merged(t->arena, p->metadata, in->metadata);
 	p->state = merged(t->arena, p->state, in->state);
 	p->config = merged(t->arena, p->config, in->config);
-	if (in->preferences.p)
+	if (in->preferences.p) {
 		p->state = merged_member(t->arena, p->state, "preferences", in->preferences);
+		if (is_too_deep(t->arena, p->state))
+			return task_fail_field(t, "preferences", "range", "is nested too deeply");
+	}
 	if (in->metrics.p) {
 		enum err e = sum_metrics(t, p->state, in->metrics, &patch);
 		if (e)
@@ -206,18 +222,20 @@ static enum err update_in(struct task *t, struct db_conn *c, void *arg)
 		e = choose_conversation(t, c, u, &p);
 	if (!e)
 		e = write_parts(t, c, u, &p);
-	return e ? e : add_messages(t, c, u, &p.conversation);
+	if (!e)
+		e = add_messages(t, c, u, &p.conversation);
+	struct ident site = u->h->site, session = u->h->session; /* h is overwritten */
+	return e ? e : head_read(t, u->app, c, &site, &session, u->h);
 }
 
 enum err session_update(struct task *t, struct app *app, struct head *h, const struct session_change *in, struct bytes *json_r)
 {
-	enum err e = store_transact(t, app, update_in, &(struct update){ h, in, json_r });
+	enum err e = store_transact(t, app, update_in, &(struct update){ app, h, in, json_r });
 	if (!e || e == ERR_COMMIT_UNKNOWN)
 		head_changed(t, app, &h->site, &h->session);
-	if (e)
-		return e;
-	metric_add(METRIC_messages_appended_total, (int64_t)in->n_messages);
-	return head_reload(t, app, h);
+	if (!e)
+		metric_add(METRIC_messages_appended_total, (int64_t)in->n_messages);
+	return e;
 }
 
 enum err session_resume(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session)

@@ -185,12 +185,48 @@ Test(session_update, metrics_are_added_up)
 	api_close(&h);
 }
 
+/* An object in an object, n of them. */
+static const char *nested(struct api *h, int n)
+{
+	struct buf b;
+	buf_init(&b, h->arena, 512);
+	for (int i = 1; i < n; i++)
+		buf_add_str(&b, "{\"a\":");
+	buf_add_str(&b, "{}");
+	for (int i = 1; i < n; i++)
+		buf_add_char(&b, '}');
+	return b.p;
+}
+
+/* MOV-1: a member of the state goes deeper than it came. */
+Test(session_update, what_is_stored_can_be_moved_however_deep_it_is)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	static const struct {
+		const char *part;
+		int deepest;
+	} parts[] = { { "preferences", JSONX_DEPTH - 2 }, { "state", JSONX_DEPTH - 1 }, { "config", JSONX_DEPTH - 1 } };
+	for (size_t i = 0; i < COUNT(parts); i++) {
+		struct answer deep = api_patch(h, h->sk, api_text(h, "{\"%s\":%s}", parts[i].part, nested(h, parts[i].deepest + 1)), "/v1/sessions/%s", id);
+		cr_assert_eq(deep.status, 400, "%s", parts[i].part);
+		struct answer fine = api_patch(h, h->sk, api_text(h, "{\"%s\":%s}", parts[i].part, nested(h, parts[i].deepest)), "/v1/sessions/%s", id);
+		must_be(fine, 200);
+		struct answer all = api_get(h, h->sk, "/v1/sessions/%s/export", id);
+		must_be(all, 200);
+		struct answer copy = api_post(h, h->sk, NULL, "/v1/sessions/%s/clone", id);
+		must_be(copy, 201);
+	}
+	api_close(&h);
+}
+
 struct race {
 	struct api *h, *twin;
 	const char *id;
 	const char *method, *suffix, *body, *if_match;
 	int status[16];
 	int64_t version[16];
+	_Atomic int answered[64]; /* how often each version was */
 };
 
 static void act(void *arg, int i)
@@ -209,6 +245,8 @@ static void count_metric(void *arg, int i)
 		struct answer a = ask(i % 2 ? r->twin : r->h, .method = "PATCH", .to = api_text(r->h, "/v1/sessions/%s", r->id), .key = r->h->sk,
 				      .body = "{\"metrics\":{\"n\":1},\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}");
 		r->status[i] = a.status;
+		if (a.status == 200)
+			r->answered[int_at(&a, "version") % 64]++;
 	}
 }
 
@@ -220,6 +258,8 @@ Test(session_update, parallel_batches_lose_nothing, .timeout = 60)
 	in_parallel(8, count_metric, &r);
 	for (int i = 0; i < 8; i++)
 		cr_assert_eq(r.status[i], 200, "%d", r.status[i]);
+	for (int version = 2; version <= 33; version++)
+		cr_assert_eq(r.answered[version], 1, "each is answered what came of its own change: %d for version %d", r.answered[version], version);
 	struct answer a = api_get(h, h->sk, "/v1/sessions/%s?messages=100", r.id);
 	assert_int(a, "state.metrics.n", 32);
 	assert_int(a, "version", 33);
