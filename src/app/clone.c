@@ -59,16 +59,19 @@ enum err clone_insert(struct task *t, struct db_conn *c, const struct head *h, c
 	struct bytes original = object_of(t->arena, h);
 	struct agent agent = { .id = h->agent, .site = h->site, .name = text_of(t->arena, original, "agent", (struct bytes){ NULL, 0 }) };
 	struct session_new fresh = describe(t->arena, original, in);
+	struct conversation_session s;
 	enum err e = session_check_documents(t, fresh.metadata, fresh.state, fresh.config);
+	if (!e) /* h may be older than the last deletion, and what that one does depends on whether there are clones */
+		e = conversation_lock_session(t, c, &h->site, &h->session, &s);
 	if (e)
 		return e;
-	fresh.flags = h->flags & (SESSION_HAS_MASKS | SESSION_HAS_SUMMARIES);
+	fresh.flags = s.flags & (SESSION_HAS_MASKS | SESSION_HAS_SUMMARIES);
 	fresh.from = from;
 	fresh.idle_ttl = in->idle_ttl >= 0 ? in->idle_ttl : h->idle_ttl;
 	e = session_insert(t, c, &h->site, &agent, &fresh, made_r);
-	if (!e && !(h->flags & SESSION_IS_CLONED))
+	if (!e && !(s.flags & SESSION_IS_CLONED))
 		e = db_run(t, c, &stmts[MARK], DB_ARGS(db_ident(&h->session), db_ident(&h->site)), NULL);
-	if (!e && (h->flags & SESSION_HAS_MASKS))
+	if (!e && (s.flags & SESSION_HAS_MASKS))
 		e = db_run(t, c, &stmts[COPY_MASKS], DB_ARGS(db_ident(&made_r->session), db_ident(&h->session), db_ident(&h->site), db_int(in->at)), NULL);
 	return e;
 }
