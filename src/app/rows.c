@@ -44,12 +44,12 @@ static enum err gather(struct task *t, struct app *app, struct db_conn *c, const
 	return ERR_OK;
 }
 
-static void mask(struct task *t, const struct db_rows *r, size_t row, struct gathered *g)
+static void mask(struct task *t, const struct db_rows *r, size_t row, struct message_row *rows, size_t n)
 {
 	struct ident stored_in;
 	db_cell_ident(r, row, 0, &stored_in);
-	for (size_t i = 0; i < g->n; i++) {
-		struct message_row *m = &g->rows[i];
+	for (size_t i = 0; i < n; i++) {
+		struct message_row *m = &rows[i];
 		if (m->seq != db_cell_int(r, row, 1) || !ident_equal(&m->stored_in, &stored_in))
 			continue;
 		m->metadata = m->extra = (struct bytes){ NULL, 0 };
@@ -63,15 +63,19 @@ static void mask(struct task *t, const struct db_rows *r, size_t row, struct gat
 	}
 }
 
-static enum err mask_all(struct task *t, struct app *app, struct db_conn *c, const struct rows_line *line, struct gathered *g)
+enum err rows_mask(struct task *t, struct app *app, struct db_conn *c, const struct rows_line *line, struct message_row *rows, size_t n)
 {
 	struct db_rows *r;
-	int64_t first = g->rows[0].seq, last = g->rows[g->n - 1].seq;
-	enum err e = store_read(t, app, c, &stmts[MASKS],
-				DB_ARGS(db_ident(&line->session), db_ident(&line->site), db_int(first < last ? first : last),
-					db_int(first < last ? last : first)), &r);
+	if (!line->has_masks || n == 0)
+		return ERR_OK;
+	int64_t lo = rows[0].seq, hi = lo;
+	for (size_t i = 1; i < n; i++) {
+		lo = rows[i].seq < lo ? rows[i].seq : lo;
+		hi = rows[i].seq > hi ? rows[i].seq : hi;
+	}
+	enum err e = store_read(t, app, c, &stmts[MASKS], DB_ARGS(db_ident(&line->session), db_ident(&line->site), db_int(lo), db_int(hi)), &r);
 	for (size_t i = 0; !e && i < r->n_rows; i++)
-		mask(t, r, i, g);
+		mask(t, r, i, rows, n);
 	return e;
 }
 
@@ -93,8 +97,8 @@ enum err rows_read(struct task *t, struct app *app, struct db_conn *c, const str
 		else
 			lo = above + 1;
 	}
-	if (!e && line->has_masks && g.n)
-		e = mask_all(t, app, c, line, &g);
+	if (!e)
+		e = rows_mask(t, app, c, line, g.rows, g.n);
 	*rows_r = g.rows;
 	*n_r = g.n;
 	return e;

@@ -20,6 +20,9 @@ struct rows_line {
 enum err rows_read(struct task *t, struct app *app, struct db_conn *c, const struct rows_line *line, int64_t lo, int64_t hi, int64_t limit,
 		   bool is_descending, struct message_row **rows_r, size_t *n_r) MUST_CHECK;
 
+/* Puts the masks of the line's session over rows of messages, which may be of several of its conversations. */
+enum err rows_mask(struct task *t, struct app *app, struct db_conn *c, const struct rows_line *line, struct message_row *rows, size_t n) MUST_CHECK;
+
 extern const struct feature rows_feature;
 
 #endif

@@ -219,6 +219,130 @@ Test(clone, a_redaction_in_the_original_reaches_clones_and_a_deletion_does_not)
 	api_close(&h);
 }
 
+/* CNV-3, MSG-5: versions are read through the masks as well. */
+Test(clone, versions_hide_what_was_deleted)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	add_messages(h, id, 1, 3);
+	const char *third = message_id(h, id, 3);
+	const char *copy = clone_of(h, id, NULL);
+	struct answer edit = api_post(h, h->sk, "{\"content\":\"drei\"}", "/v1/sessions/%s/messages/%s/edit", id, third);
+	must_be(edit, 201);
+	struct answer s = api_get(h, h->sk, "/v1/sessions/%s/conversations", id);
+	struct answer del = api_delete(h, h->sk, "/v1/sessions/%s/messages/%s?conversation=%s", id, third, str_at(&s, "data[0].id"));
+	must_be(del, 204);
+	cr_assert_eq(rows_of(h, "message_masks"), 1);
+	struct answer v = api_get(h, h->sk, "/v1/sessions/%s/messages/%s/versions", id, str_at(&edit, "id"));
+	must_be(v, 200);
+	cr_assert_eq(count_at(&v, "data"), 2);
+	cr_assert(is_null_at(&v, "data[0].content"), "%s", v.body.p);
+	assert_str(v, "data[1].content", "drei");
+	cr_assert_str_eq(contents_of(h, h->sk, copy), "1 2 3");
+	api_close(&h);
+}
+
+/* CNV-3: an inherited message is a version like those that the clone wrote in its place. */
+Test(clone, an_inherited_message_is_among_the_versions)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	add_messages(h, id, 1, 4);
+	nap(2); /* of one millisecond either may come first */
+	for (int seq = 1; seq <= 3; seq += 2) {
+		const char *copy = clone_of(h, id, NULL), *old = message_id(h, id, seq);
+		struct answer edit = api_post(h, h->sk, "{\"content\":\"new\"}", "/v1/sessions/%s/messages/%s/edit", copy, old);
+		must_be(edit, 201);
+		struct answer list = api_get(h, h->sk, "/v1/sessions/%s/conversations", copy);
+		struct answer v[] = { api_get(h, h->sk, "/v1/sessions/%s/messages/%s/versions", copy, str_at(&edit, "id")),
+				      api_get(h, h->sk, "/v1/sessions/%s/messages/%s/versions?conversation=%s", copy, old, str_at(&list, "data[0].id")) };
+		for (size_t i = 0; i < COUNT(v); i++) {
+			must_be(v[i], 200);
+			cr_assert_eq(count_at(&v[i], "data"), 2, "%s", v[i].body.p);
+			assert_str(v[i], "data[0].id", old);
+			assert_str(v[i], "data[1].id", str_at(&edit, "id"));
+		}
+	}
+	api_close(&h);
+}
+
+/* MSG-5: what was deleted a moment ago, where the one who clones has not heard of it yet. */
+Test(clone, a_clone_from_an_old_copy_hides_what_is_hidden_by_now)
+{
+	struct api *h = api_open_with(API_FILE, NULL), *deaf = api_twin(h, API_NO_CACHE, NULL);
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	add_messages(h, id, 1, 3);
+	const char *copy = clone_of(h, id, NULL);
+	cr_assert_str_eq(contents_of(h, h->sk, copy), "1 2 3"); /* and into the cache with it */
+	struct answer del = api_delete(deaf, h->sk, "/v1/sessions/%s/messages/%s", copy, message_id(h, copy, 2));
+	must_be(del, 204);
+	const char *next = clone_of(h, copy, NULL);
+	cr_assert_str_eq(contents_of(deaf, h->sk, next), "1 - 3");
+	cr_assert_str_eq(contents_of(deaf, h->sk, id), "1 2 3");
+	api_close(&deaf);
+	api_close(&h);
+}
+
+static int64_t notes_of(struct api *h)
+{
+	return sql_int(h, "SELECT COUNT(*) FROM messages WHERE site = ? AND extra IS NOT NULL", DB_ARGS(db_ident(&h->home.id)));
+}
+
+/* MSG-5: content leaves the store where nobody else sees it, though its conversation or its session has gone. */
+Test(clone, what_nobody_else_sees_is_erased_not_hidden)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	add_messages(h, id, 1, 4);
+	const char *copy = clone_of(h, id, NULL), *part = clone_of(h, id, "{\"at\":2}");
+	struct answer gone = api_delete(h, h->sk, "/v1/sessions/%s", id);
+	must_be(gone, 204);
+	struct answer red = api_post(h, h->sk, NULL, "/v1/sessions/%s/messages/%s/redact", copy, message_id(h, copy, 3));
+	must_be(red, 200);
+	cr_assert_eq(notes_of(h), 1, "only one clone sees it");
+	struct answer del = api_delete(h, h->sk, "/v1/sessions/%s/messages/%s", copy, message_id(h, copy, 2));
+	must_be(del, 204);
+	cr_assert_eq(notes_of(h), 1, "two do");
+	cr_assert_str_eq(contents_of(h, h->sk, copy), "1 - [redacted] 4");
+	cr_assert_str_eq(contents_of(h, h->sk, part), "1 2");
+	struct answer part_gone = api_delete(h, h->sk, "/v1/sessions/%s", part);
+	must_be(part_gone, 204);
+	struct answer again = api_delete(h, h->sk, "/v1/sessions/%s/messages/%s", copy, message_id(h, copy, 2));
+	must_be(again, 204);
+	cr_assert_eq(notes_of(h), 2);
+	cr_assert_str_eq(contents_of(h, h->sk, copy), "1 - [redacted] 4");
+	/* A deleted original conversation of the session itself. */
+	const char *own = new_session(h, h->sk, NULL, NULL);
+	add_messages(h, own, 1, 4);
+	struct answer s = api_get(h, h->sk, "/v1/sessions/%s", own);
+	struct answer branch = api_post(h, h->sk, "{\"at\":3}", "/v1/sessions/%s/conversations/%s/branch", own, str_at(&s, "conversation_id"));
+	must_be(branch, 201);
+	struct answer root_gone = api_delete(h, h->sk, "/v1/sessions/%s/conversations/%s", own, str_at(&s, "conversation_id"));
+	must_be(root_gone, 204);
+	struct answer own_red = api_post(h, h->sk, NULL, "/v1/sessions/%s/messages/%s/redact", own, message_id(h, own, 1));
+	must_be(own_red, 200);
+	cr_assert_eq(notes_of(h), 3);
+	cr_assert_str_eq(contents_of(h, h->sk, own), "[redacted] 2 3");
+	api_close(&h);
+}
+
+/* MSG-5 */
+Test(clone, a_redaction_after_a_deletion_is_what_is_read)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	add_messages(h, id, 1, 2);
+	const char *copy = clone_of(h, id, NULL), *first = message_id(h, id, 1);
+	struct answer del = api_delete(h, h->sk, "/v1/sessions/%s/messages/%s", id, first);
+	must_be(del, 204);
+	struct answer red = api_post(h, h->sk, NULL, "/v1/sessions/%s/messages/%s/redact", id, first);
+	must_be(red, 200);
+	struct answer one = api_get(h, h->sk, "/v1/sessions/%s/messages/%s", id, first);
+	cr_assert(bytes_equal(one.body, red.body), "%s", one.body.p);
+	cr_assert_str_eq(contents_of(h, h->sk, copy), "[redacted] 2");
+	api_close(&h);
+}
+
 struct race {
 	struct api *h;
 	const char *id;
