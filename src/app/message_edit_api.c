@@ -116,13 +116,19 @@ static enum err edit_in(struct task *t, struct db_conn *conn, void *arg)
 	return idem_store(t, conn, &c->idem, c->app, &c->head->site, &c->head->session, 201, buf_bytes(&c->rs->body));
 }
 
-/* What is kept beside content and metadata: of whom it is a version. */
+/* What is kept beside content and metadata: of whom it is a version, who speaks, and to which call of a tool it is the answer. */
 static struct bytes edited_from(struct arena *a, const struct message_row *old)
 {
+	static const char *const kept[] = { "name", "tool_call_id" };
 	struct buf b;
 	buf_init(&b, a, 64);
 	buf_add_char(&b, '{');
 	render_ident(&b, "version_of", PREFIX_MESSAGE, &old->id);
+	for (size_t i = 0; old->extra.n && i < COUNT(kept); i++) {
+		struct bytes value = jsonx_member(old->extra, kept[i]);
+		if (value.n)
+			buf_member_json(&b, kept[i], value);
+	}
 	buf_add_char(&b, '}');
 	return buf_bytes(&b);
 }
@@ -201,6 +207,11 @@ static enum err api_history_clear(struct call *c)
 	struct ident ids[CLEARED], first = { { 0 } };
 	size_t n;
 	enum err e = conversation_list(c->task, c->app, h, &first, CLEARED, &list, &n);
+	if (e == ERR_CORRUPT) { /* goes like any other; the janitor finds it */
+		task_clear_fault(c->task);
+		n = 0;
+		e = ERR_OK;
+	}
 	if (!e)
 		e = store_transact(c->task, c->app, clear_in, h);
 	if (!e || e == ERR_COMMIT_UNKNOWN)

@@ -244,6 +244,44 @@ Test(conversation, the_first_message_has_versions_too)
 	api_close(&h);
 }
 
+/* CNV-3: whatever lies between two edits of it. */
+Test(conversation, the_first_message_keeps_its_versions_behind_a_branch)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	add_messages(h, id, 1, 2);
+	struct answer a = api_post(h, h->sk, "{\"content\":\"one\"}", "/v1/sessions/%s/messages/%s/edit", id, message_id(h, id, NULL, 0));
+	must_be(a, 201);
+	say(h, id, NULL, "more");
+	branch(h, id, active_of(h, id), "{\"at\":1}");
+	struct answer b = api_post(h, h->sk, "{\"content\":\"eins\"}", "/v1/sessions/%s/messages/%s/edit", id, str_at(&a, "id"));
+	must_be(b, 201);
+	struct answer versions = api_get(h, h->sk, "/v1/sessions/%s/messages/%s/versions", id, str_at(&b, "id"));
+	must_be(versions, 200);
+	cr_assert_eq(count_at(&versions, "data"), 3, "%s", versions.body.p);
+	api_close(&h);
+}
+
+/* CNV-3: whose answer a tool's message is stays with it. */
+Test(conversation, an_edited_answer_of_a_tool_still_says_to_which_call)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	struct answer calls = api_post(h, h->sk, "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"c1\",\"name\":\"f\",\"arguments\":{}}]}",
+				       "/v1/sessions/%s/messages", id);
+	must_be(calls, 201);
+	struct answer tool = api_post(h, h->sk, "{\"role\":\"tool\",\"content\":\"1\",\"tool_call_id\":\"c1\",\"name\":\"f\",\"model\":\"m\"}",
+				      "/v1/sessions/%s/messages", id);
+	must_be(tool, 201);
+	struct answer edit = api_post(h, h->sk, "{\"content\":\"2\"}", "/v1/sessions/%s/messages/%s/edit", id, str_at(&tool, "id"));
+	must_be(edit, 201);
+	assert_str(edit, "tool_call_id", "c1");
+	assert_str(edit, "name", "f");
+	assert_str(edit, "version_of", str_at(&tool, "id"));
+	cr_assert_null(raw_at(&edit, "model").p);
+	api_close(&h);
+}
+
 /* CNV-3: an answer made anew. */
 Test(conversation, a_regenerated_answer_keeps_the_old_one)
 {
