@@ -107,9 +107,10 @@ static enum err api_session_info(struct call *c)
 	return ERR_OK;
 }
 
-static enum err api_session_full(struct call *c)
+static enum err write_full(struct call *c)
 {
 	struct session_stats s;
+	buf_clear(&c->rs->body);
 	enum err e = session_stats_read(c->task, c->app, c->head, &s);
 	if (e)
 		return e;
@@ -119,9 +120,20 @@ static enum err api_session_full(struct call *c)
 	e = add_conversations(c);
 	if (!e)
 		e = add_messages(c, c->query);
+	if (!e)
+		buf_add_char(&c->rs->body, '}');
+	return e;
+}
+
+static enum err api_session_full(struct call *c)
+{
+	enum err e = write_full(c);
+	if (e == ERR_NOT_FOUND) { /* the history was cleared meanwhile, or the session deleted */
+		e = head_follow(c->task, c->app, c->head);
+		e = e ? e : write_full(c);
+	}
 	if (e)
 		return e;
-	buf_add_char(&c->rs->body, '}');
 	dispatch_add_etag(c, c->head->version);
 	dispatch_reply(c, 200);
 	return ERR_OK;

@@ -177,3 +177,39 @@ Test(message_edit, clearing_while_others_write_leaves_a_dense_history)
 	cr_assert_eq(sql_int(h, "SELECT COUNT(*) FROM messages WHERE site = ?", DB_ARGS(db_ident(&h->home.id))), 0);
 	api_close(&h);
 }
+
+/* OPS-6: what cannot be read can be cleared all the same. */
+Test(message_edit, a_corrupt_conversation_does_not_keep_the_history)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	add_messages(h, id, 1, 3);
+	struct answer quiet = api_post(h, h->sk, "{\"active\":false}", "/v1/sessions/%s/conversations", id);
+	must_be(quiet, 201);
+	struct ident bad = ident_of(PREFIX_CONVERSATION, str_at(&quiet, "id"));
+	cr_assert_eq(sql_run(h, "UPDATE conversations SET lineage = 'x' WHERE id = ?", DB_ARGS(db_ident(&bad))), 1);
+	struct answer clear = api_delete(h, h->sk, "/v1/sessions/%s/messages", id);
+	must_be(clear, 204);
+	struct answer s = api_get(h, h->sk, "/v1/sessions/%s", id);
+	assert_int(s, "message_count", 0);
+	api_close(&h);
+}
+
+/* MSG-4: a reader that has not heard of it yet. */
+Test(message_edit, what_was_cleared_meanwhile_is_no_error_of_the_session)
+{
+	static const char *const paths[] = { "full?limit=100", "messages?limit=100" };
+	for (size_t i = 0; i < COUNT(paths); i++) {
+		struct api *h = api_open_with(API_FILE, NULL), *deaf = api_twin(h, API_NO_CACHE, NULL);
+		const char *id = new_session(h, h->sk, NULL, NULL);
+		add_messages(h, id, 1, 60);
+		struct answer s = api_get(h, h->sk, "/v1/sessions/%s?messages=1", id); /* into the cache with it */
+		must_be(s, 200);
+		struct answer clear = api_delete(deaf, h->sk, "/v1/sessions/%s/messages", id);
+		must_be(clear, 204);
+		struct answer a = api_get(h, h->sk, "/v1/sessions/%s/%s", id, paths[i]);
+		must_be(a, 200);
+		api_close(&deaf);
+		api_close(&h);
+	}
+}
