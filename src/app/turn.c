@@ -207,6 +207,24 @@ static enum err begin_in(struct task *t, struct db_conn *c, void *arg)
 	return e ? e : idem_reserve(t, c, in->idem, b->app, &u->site, &u->session, &u->id, ident_is_zero(&in->retried) ? NULL : &in->retried);
 }
 
+/* A message of the turn's conversation, from h or, where that is older or the session has gone on elsewhere, read anew. */
+static enum err read_message(struct task *t, struct app *app, struct head *h, const struct turn *u, int64_t seq, struct bytes *json_r)
+{
+	char text[IDENT_SIZE];
+	struct message_list list = { .has_more = false };
+	struct message_page page = { .after = seq - 1, .limit = 1 };
+	enum err e = ERR_OK;
+	if (h->last_seq < seq || !ident_equal(&h->conversation, &u->conversation))
+		e = head_reload(t, app, h);
+	ident_format(PREFIX_CONVERSATION, &u->conversation, text);
+	if (!e)
+		e = conversation_enter(t, app, h, bytes_of(text));
+	if (!e)
+		e = message_list(t, app, h, &page, &list);
+	*json_r = list.json;
+	return !e && !list.json.n ? task_fail(t, ERR_NOT_FOUND, "there is no such conversation any more") : e;
+}
+
 enum err turn_begin(struct task *t, struct app *app, struct turn_start *in, struct turn *turn_r)
 {
 	struct begin b = { .app = app, .in = in, .turn = turn_r };
@@ -230,10 +248,7 @@ enum err turn_begin(struct task *t, struct app *app, struct turn_start *in, stru
 	if (in->new_session)
 		metric_add(METRIC_sessions_created_total, 1);
 	if (b.is_kept) {
-		struct message_list list;
-		struct message_page page = { .after = turn_r->user_seq - 1, .limit = 1 };
-		e = message_list(t, app, in->head, &page, &list);
-		in->user_json = list.json;
+		e = read_message(t, app, in->head, turn_r, turn_r->user_seq, &in->user_json);
 		head_changed(t, app, &in->head->site, &in->head->session);
 		in->head->found = CACHE_SKIP;
 		if (e) /* nobody will run it: the next try need not wait for the lease */
@@ -362,20 +377,17 @@ static enum err resolve_finish(struct task *t, struct app *app, struct finish *f
 static enum err find_finished(struct task *t, struct app *app, struct finish *f)
 {
 	struct turn now = { 0 };
-	struct message_list list;
+	struct bytes json;
 	int64_t unused;
 	enum err e = read_turn(t, NULL, app, &f->turn->site, &f->turn->id, &now, &unused);
 	if (!e && now.status != TURN_DONE)
 		e = task_fail(t, ERR_CONFLICT, "the turn was ended meanwhile");
 	if (!e)
-		e = head_reload(t, app, f->h);
-	struct message_page page = { .after = now.answer_seq - 1, .limit = 1 };
-	if (!e)
-		e = message_list(t, app, f->h, &page, &list);
+		e = read_message(t, app, f->h, f->turn, now.answer_seq, &json);
 	if (e)
 		return e;
 	f->json = arena_array(t->arena, 1, sizeof *f->json);
-	*f->json = list.json;
+	*f->json = json;
 	f->answer = render_answer(t->arena, f);
 	return ERR_OK;
 }
