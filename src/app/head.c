@@ -184,12 +184,12 @@ enum err head_from_row(struct task *t, const struct db_rows *r, size_t row, stru
 	return render_row(t, r, row, h_r);
 }
 
-/* Turns tail rows (newest first) into joined JSON (oldest first), as many of the newest as fit. */
+/* Turns tail rows (newest first) into joined JSON (oldest first), as many of the newest as fit and follow each other. */
 static void render_tail(struct task *t, const struct message_row *rows, size_t n_rows, size_t max_bytes, struct head *h)
 {
 	struct bytes *json = arena_array(t->arena, n_rows, sizeof *json);
 	size_t n = 0, total = 0;
-	for (; n < n_rows; n++) {
+	for (; n < n_rows && (n == 0 || rows[n].seq == rows[n - 1].seq - 1); n++) {
 		struct buf b;
 		buf_init(&b, t->arena, 256 + rows[n].content.n);
 		render_message(&b, &rows[n]);
