@@ -133,7 +133,7 @@ static enum err first_since(struct task *t, struct app *app, const struct head *
 		enum err e = rows_read(t, app, NULL, &line, mid, mid, 1, false, &row, &n);
 		if (e)
 			return e;
-		if (n && row->created_at >= since)
+		if (n && row->created_at > since)
 			hi = mid;
 		else
 			lo = mid + 1;
