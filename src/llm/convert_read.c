@@ -196,12 +196,24 @@ static bool is_content(struct arena *a, struct bytes content)
 	return n > 0;
 }
 
+/* Whether what was put together of a document and an aside, each of them within bounds, still is. */
+static bool is_shallow(struct arena *a, struct bytes raw)
+{
+	struct jsonx_flaw flaw;
+
+	return raw.n == 0 || jsonx_check_strict(a, raw, &flaw);
+}
+
 static enum err check_message(struct task *t, const struct convert_message *m, const struct convert_spot *at)
 {
 	if (!convert_is_role(m->role))
 		return convert_fail(t, at, "role", "value", "must be system, developer, user, assistant or tool");
 	if (!is_content(t->arena, m->content))
 		return convert_fail(t, at, "content", "type", "must be a string, or one or more objects with a type");
+	if (!is_shallow(t->arena, m->content))
+		return convert_fail(t, at, "content", "range", "is nested too deeply");
+	if (!is_shallow(t->arena, m->extra))
+		return convert_fail(t, at, "extra", "range", "is nested too deeply");
 	if (m->metadata.n > METADATA_MAX)
 		return convert_fail(t, at, "metadata", "range", "must be at most 16384 bytes");
 	return check_extra(t, m->extra, at);

@@ -167,6 +167,31 @@ Test(message_format, keeps_the_limits_of_a_batch)
 	api_close(&h);
 }
 
+/* MSG-6: what an aside holds as text is within bounds by itself; put into a message it must be so still, or nobody could read it again. */
+Test(message_format, refuses_what_an_aside_nests_too_deeply)
+{
+	struct api *h = api_open();
+	const char *s = new_session(h, h->sk, "{\"agent\":\"guide\"}", NULL);
+	char deep[2 * JSONX_DEPTH + 1];
+	for (int more = 0; more < 2; more++) {
+		int n = more ? JSONX_DEPTH - 1 : JSONX_DEPTH - 6;
+		memset(deep, '[', (size_t)n);
+		memset(deep + n, ']', (size_t)n);
+		deep[2 * n] = '\0';
+		struct answer a = api_post(h, h->sk,
+					   api_text(h, "{\"format\":\"openai\",\"input\":{\"messages\":[]},\"aside\":{\"format\":\"openai\",\"units\":\"\",\"messages\":[{\"role\":"
+						    "\"user\",\"parts\":[\"{\\\"type\\\":\\\"x\\\",\\\"a\\\":%s}\"]}]}}", deep),
+					   "/v1/sessions/%s/messages", s);
+		must_be(a, more ? 400 : 201);
+		cr_assert(!more || blames(&a, "aside.messages[0].content", "range"), "%s", a.body.p);
+	}
+	struct answer list = api_get(h, h->sk, "/v1/sessions/%s/messages", s);
+	cr_assert_not_null(strstr(list.body.p, "\"seq\":1"));
+	cr_assert_null(strstr(list.body.p, "\"seq\":2"));
+	cr_assert_null(strstr(list.body.p, "\"corrupt\""));
+	api_close(&h);
+}
+
 /* MSG-6, SEC: neither a document nor an aside lets a browser speak for others. */
 Test(message_format, lets_a_token_add_messages_of_the_user_alone)
 {
