@@ -227,28 +227,38 @@ static void find_parent(const struct session_of *so, struct line_of *l)
 		l->c.parent = l->stored_parent;
 }
 
+/* Its parent in the file; NULL: it has none. */
+static struct line_of *parent_of(const struct session_of *so, const struct line_of *l)
+{
+	int64_t at;
+	return ident_map_find(&so->by_id, &l->c.parent, &at) ? &so->lines[at] : NULL;
+}
+
 /* Writes the conversations, each behind its parent; order_r gets them in that order. */
 static enum err add_lines(struct run *r, struct session_of *so, struct line_of **order_r)
 {
+	struct task *t = &r->session;
+	struct line_of **waiting = arena_array(t->arena, so->n_lines, sizeof(struct line_of *));
 	size_t n = 0;
 	for (size_t i = 0; i < so->n_lines; i++)
 		find_parent(so, &so->lines[i]);
-	for (size_t before = SIZE_MAX; n != before && n < so->n_lines;) {
-		before = n;
-		for (size_t i = 0; i < so->n_lines; i++) {
-			struct line_of *l = &so->lines[i];
-			int64_t parent;
-			bool has_parent = !ident_is_zero(&l->c.parent) && ident_map_find(&so->by_id, &l->c.parent, &parent);
-			if (l->is_written || (has_parent && !so->lines[parent].is_written))
-				continue;
-			enum err e = add_checked(r, &r->session, &(struct move_line){ .type = MOVE_CONVERSATION, .conversation = l->c });
+	for (size_t i = 0; i < so->n_lines; i++) {
+		size_t n_waiting = 0;
+		for (struct line_of *l = &so->lines[i]; l && !l->is_written; l = parent_of(so, l)) {
+			if (n_waiting == so->n_lines)
+				return task_fail(t, ERR_CORRUPT, "the conversations of this session descend from each other");
+			waiting[n_waiting++] = l;
+		}
+		while (n_waiting > 0) {
+			struct line_of *l = waiting[--n_waiting];
+			enum err e = add_checked(r, t, &(struct move_line){ .type = MOVE_CONVERSATION, .conversation = l->c });
 			if (e)
 				return e;
 			l->is_written = true;
 			order_r[n++] = l;
 		}
 	}
-	return n == so->n_lines ? ERR_OK : task_fail(&r->session, ERR_CORRUPT, "the conversations of this session descend from each other");
+	return ERR_OK;
 }
 
 static enum err add_message(struct run *r, const struct line_of *l, const struct message_row *m)
