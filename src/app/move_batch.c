@@ -31,7 +31,7 @@ static const struct db_stmt stmts[] = {
 	[SESSION] = { "INSERT INTO sessions (id, site, own_id, name, agent, agent_name, user_id, client_type, context, title, status, tags, metadata, state,"
 		      " config, conversation, website_domain, ip_address, version, created_at, updated_at, active_at, ended_at, expires_at, idle_ttl, flags)"
 		      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
-	[ADOPT] = { "UPDATE conversations SET session = ? WHERE site = ? AND id = ?", NULL, NULL },
+	[ADOPT] = { "UPDATE conversations SET session = ? WHERE site = ? AND id = ? AND session = ?", NULL, NULL },
 	[SUMMARY] = { "INSERT INTO summaries (conversation, upto_seq, site, method, content, tokens_before, tokens_after, created_at)"
 		      " VALUES (?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
 	[MESSAGES] = { MESSAGES_SQL ROW11, NULL, NULL }, { MESSAGES_SQL TIMES4(ROW11), NULL, NULL }, { MESSAGES_SQL TIMES32(ROW11), NULL, NULL },
@@ -256,8 +256,12 @@ static enum err insert_session(struct task *t, struct db_conn *c, const struct i
 {
 	const struct move_session *s = &r->s;
 	enum err e = ERR_OK;
-	for (size_t i = 0; !e && i < r->n_adopted; i++)
-		e = db_run(t, c, &stmts[ADOPT], DB_ARGS(db_ident(&r->id), db_ident(site), db_ident(&r->adopted[i])), NULL);
+	for (size_t i = 0; !e && i < r->n_adopted; i++) {
+		int64_t n;
+		e = db_run(t, c, &stmts[ADOPT], DB_ARGS(db_ident(&r->id), db_ident(site), db_ident(&r->adopted[i]), db_ident(&nobody)), &n);
+		if (!e && n == 0)
+			e = task_fail(t, ERR_CONFLICT, "a conversation of the session %.*s, stored by this import, is gone", (int)s->name.n, s->name.p);
+	}
 	if (e)
 		return e;
 	e = db_run(t, c, &stmts[SESSION],

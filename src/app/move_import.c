@@ -14,6 +14,7 @@
 #include "app/purge.h"
 #include "base/stamp.h"
 
+#define AGENTS_FIRST 16
 #define HALF(lines) ((lines) / 2) /* each reading is half of the work */
 
 enum { FIND, BEGIN, ADVANCE, MARK_DISCARD, FORGET, TEMPLATE_FIND, OWNER, SUMMARIES_DROP, CONVERSATION_DROP };
@@ -39,6 +40,7 @@ struct import {
 	struct task agents_part;   /* memory of `agents` */
 	struct ident_map agents;   /* of this run: places in agent_ids */
 	struct ident *agent_ids;
+	size_t agents_room;
 	int64_t lines_done;        /* committed */
 	struct move_batch batch;
 	int64_t lines_next;        /* lines_done with the batch */
@@ -157,7 +159,11 @@ static void remember_agent(struct import *im, const struct ident *key, const str
 	size_t n = im->agents.n;
 	if (!ident_map_add(&im->agents, key, (int64_t)n))
 		return;
-	im->agent_ids = arena_grow(im->agents_part.arena, im->agent_ids, n * sizeof *id, (n + 1) * sizeof *id);
+	if (n == im->agents_room) {
+		size_t room = n ? 2 * n : AGENTS_FIRST;
+		im->agent_ids = arena_grow(im->agents_part.arena, im->agent_ids, n * sizeof *id, room * sizeof *id);
+		im->agents_room = room;
+	}
 	im->agent_ids[n] = *id;
 }
 

@@ -8,9 +8,14 @@
 
 #include "app/policy.h"
 #include "app/session.h"
+#include "base/stamp.h"
 
 #define TIME_MAX INT64_C(253402300799999) /* the end of the year 9999 */
 #define SEQ_MAX (INT64_C(1) << 48)
+#define VERSION_MAX (INT64_C(1) << 48) /* it is counted on */
+#define ID_TIME_FIRST INT64_C(1577836800000) /* 2020: no id is older ... */
+#define ID_TIME_AHEAD INT64_C(86400000)      /* ... and no clock a day fast */
+#define TOKENS_MAX INT64_C(1000000000000) /* sums of them stay within 64 bits */
 #define CONTENT_MAX (64 << 20)
 
 /* What the field tables fill; ids and words are turned into what they mean behind them. */
@@ -37,11 +42,11 @@ struct line_in {
 static const struct field agent_fields[] = {
 	TYPE, TEXT(name, 1, 64), TEXT(title, 0, 200), TEXT(instructions, 0, 1 << 20), TEXT(provider, 1, 64), TEXT(model, 0, 128), TEXT(language, 0, 35),
 	{ .name = "temperature", .type = FIELD_REAL, .flags = FIELD_REQUIRED | FIELD_NULLABLE, .min = 0, .max = 2, AT(temperature) },
-	NUMBER(max_output_tokens, 1000000), NUMBER(version, INT64_MAX), TIME(created_at), TIME(updated_at), END,
+	NUMBER(max_output_tokens, 1000000), NUMBER(version, VERSION_MAX), TIME(created_at), TIME(updated_at), END,
 };
 static const struct field template_fields[] = {
 	TYPE, TEXT(name, 1, 64), TEXT(title, 0, 200), TEXT(preset, 0, 64), RAW(config, FIELD_OBJECT, TEMPLATE_CONFIG_MAX),
-	RAW(required_context, FIELD_STRINGS, 32), RAW(memory_categories, FIELD_STRINGS, 32), NUMBER(version, INT64_MAX), TIME(created_at), TIME(updated_at), END,
+	RAW(required_context, FIELD_STRINGS, 32), RAW(memory_categories, FIELD_STRINGS, 32), NUMBER(version, VERSION_MAX), TIME(created_at), TIME(updated_at), END,
 };
 static const struct field session_fields[] = {
 	TYPE, OPTIONAL_TEXT(id, IDENT_SIZE), OPTIONAL_TEXT(own_id, 128), TEXT(name, 1, 255), NULLABLE_TEXT(agent, 64), TEXT(agent_name, 0, 64),
@@ -49,7 +54,7 @@ static const struct field session_fields[] = {
 	{ .name = "status", .type = FIELD_ENUM, .flags = FIELD_REQUIRED, .choices = "active|ended|archived", AT(status) },
 	RAW(tags, FIELD_STRINGS, 32), RAW(metadata, FIELD_PAIRS, SESSION_METADATA_PAIRS), RAW(state, FIELD_OBJECT, SESSION_DOCUMENT_MAX),
 	RAW(config, FIELD_OBJECT, SESSION_DOCUMENT_MAX), TEXT(conversation, 1, IDENT_SIZE), TEXT(website_domain, 0, 255), TEXT(ip_address, 0, 63),
-	NUMBER(version, INT64_MAX), TIME(created_at), TIME(updated_at), TIME(active_at), TIME(ended_at), TIME(expires_at),
+	NUMBER(version, VERSION_MAX), TIME(created_at), TIME(updated_at), TIME(active_at), TIME(ended_at), TIME(expires_at),
 	NUMBER(idle_ttl, TIME_MAX), END,
 };
 static const struct field conversation_fields[] = {
@@ -58,13 +63,13 @@ static const struct field conversation_fields[] = {
 static const struct field message_fields[] = {
 	TYPE, TEXT(conversation, 1, IDENT_SIZE), NUMBER(seq, SEQ_MAX), TEXT(id, 1, IDENT_SIZE),
 	{ .name = "role", .type = FIELD_ENUM, .flags = FIELD_REQUIRED, .choices = ROLE_CHOICES, AT(role) },
-	RAW(content, FIELD_JSON, 0),
+	{ .name = "content", .type = FIELD_TEXT_OR_ARRAY, .flags = FIELD_REQUIRED | FIELD_NULLABLE, .max = CONTENT_MAX, AT(content) },
 	{ .name = "metadata", .type = FIELD_OBJECT, .max = 16384, AT(metadata) }, { .name = "extra", .type = FIELD_OBJECT, .max = CONTENT_MAX, AT(extra) },
-	OPTIONAL_TEXT(turn, IDENT_SIZE), { .name = "tokens", .type = FIELD_INT, .min = 0, .max = INT64_MAX, AT(tokens) }, TIME(created_at), END,
+	OPTIONAL_TEXT(turn, IDENT_SIZE), { .name = "tokens", .type = FIELD_INT, .min = 0, .max = TOKENS_MAX, AT(tokens) }, TIME(created_at), END,
 };
 static const struct field summary_fields[] = {
 	TYPE, TEXT(conversation, 1, IDENT_SIZE), NUMBER(upto_seq, SEQ_MAX), TEXT(method, 1, 16), TEXT(content, 0, CONTENT_MAX),
-	NUMBER(tokens_before, INT64_MAX), NUMBER(tokens_after, INT64_MAX), TIME(created_at), END,
+	NUMBER(tokens_before, TOKENS_MAX), NUMBER(tokens_after, TOKENS_MAX), TIME(created_at), END,
 };
 
 static const struct {
@@ -135,6 +140,18 @@ static int status_find(struct bytes word)
 	return status;
 }
 
+/*
+ * Whether an id was made by chance and a time that has been. The id of a session with an own id is the hash of that and its site: nobody shall take the
+ * place that another site's session will need, and of hashes hardly one in a hundred thousand looks like this.
+ */
+static bool is_made(const struct ident *id)
+{
+	int64_t ms = 0;
+	for (int i = 0; i < 6; i++)
+		ms = ms << 8 | id->b[i];
+	return id->b[6] >> 4 == 7 && id->b[8] >> 6 == 2 && ms >= ID_TIME_FIRST && ms <= stamp_now() + ID_TIME_AHEAD;
+}
+
 static enum err take_session(struct task *t, const struct line_in *in, struct move_session *s_r)
 {
 	*s_r = (struct move_session){
@@ -147,6 +164,8 @@ static enum err take_session(struct task *t, const struct line_in *in, struct mo
 	enum err e = read_id(t, "id", PREFIX_SESSION, in->id, &s_r->id);
 	if (!e)
 		e = read_id(t, "conversation", PREFIX_CONVERSATION, in->conversation, &s_r->conversation);
+	if (!e && in->id.p && !is_made(&s_r->id))
+		e = task_fail_field(t, "id", "value", "is none that a session was given");
 	if (!in->id.p == !in->own_id.p)
 		e = task_fail_field(t, "id", "conflict", "a session has either an id or an own_id");
 	else if (in->own_id.p && !session_is_own_id(in->own_id))
@@ -165,20 +184,35 @@ static enum err take_conversation(struct task *t, const struct line_in *in, stru
 	return e;
 }
 
+/* Members of extra stand among the message's own, which they must not speak for. */
+static enum err check_extra(struct task *t, struct bytes extra)
+{
+	static const char *const own[] = { "id", "seq", "conversation_id", "role", "content", "corrupt", "metadata", "turn_id", "created_at", "repaired" };
+	struct jsonx_walk w;
+	if (!extra.p)
+		return ERR_OK;
+	for (jsonx_walk_begin(&w, extra); jsonx_walk_next(&w);) {
+		struct bytes name = jsonx_string(t->arena, w.raw_key);
+		for (size_t i = 0; i < COUNT(own); i++)
+			if (bytes_equal(name, bytes_of(own[i])))
+				return task_fail_field(t, "extra", "value", "must not have the member %s, which is the message's own", own[i]);
+	}
+	return ERR_OK;
+}
+
 static enum err take_message(struct task *t, const struct line_in *in, struct move_message *m_r)
 {
 	*m_r = (struct move_message){
 		.seq = in->seq, .tokens = in->tokens, .created_at = in->created_at, .role = role_find(in->role),
-		.content = in->content, .metadata = in->metadata, .extra = in->extra,
+		.content = bytes_or(in->content, BYTES("null")), .metadata = in->metadata, .extra = in->extra,
 	};
 	enum err e = read_id(t, "id", PREFIX_MESSAGE, in->id, &m_r->id);
 	if (!e)
 		e = read_id(t, "conversation", PREFIX_CONVERSATION, in->conversation, &m_r->conversation);
 	if (!e)
 		e = read_id(t, "turn", PREFIX_TURN, in->turn, &m_r->turn);
-	enum jsonx_type type = jsonx_type(in->content);
-	if (type != JSONX_STRING && type != JSONX_ARRAY && type != JSONX_NULL)
-		e = task_fail_field(t, "content", "type", "must be a string, an array of parts, or null for a deleted message");
+	if (!e)
+		e = check_extra(t, in->extra);
 	if (!e && !move_message_id_fits(&m_r->id, m_r->seq))
 		e = task_fail_field(t, "id", "value", "is not the id of a message with this seq");
 	return e;
@@ -214,7 +248,7 @@ static enum err take(struct task *t, const struct line_in *in, struct move_line 
 static enum err check_json(struct task *t, struct bytes text)
 {
 	struct jsonx_flaw flaw;
-	if (!jsonx_check_strict(t->arena, text, &flaw))
+	if (!jsonx_check_line(t->arena, text, &flaw))
 		return task_fail(t, ERR_INVALID, "this is no JSON: %s, at byte %zu", flaw.reason, flaw.offset);
 	return jsonx_type(text) == JSONX_OBJECT ? ERR_OK : task_fail(t, ERR_INVALID, "this is no JSON object");
 }

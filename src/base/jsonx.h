@@ -34,6 +34,9 @@ bool jsonx_check(struct arena *a, struct bytes text, struct jsonx_flaw *flaw_r);
  */
 bool jsonx_check_strict(struct arena *a, struct bytes text, struct jsonx_flaw *flaw_r);
 
+/* As jsonx_check_strict, for an object whose members are stored values, each of which may have all of JSONX_DEPTH to itself. */
+bool jsonx_check_line(struct arena *a, struct bytes text, struct jsonx_flaw *flaw_r);
+
 enum jsonx_type { JSONX_NONE, JSONX_NULL, JSONX_BOOL, JSONX_INT, JSONX_REAL, JSONX_STRING, JSONX_ARRAY, JSONX_OBJECT };
 
 /* The functions below take validated text only. */

@@ -25,8 +25,8 @@ struct checker {
 	size_t at; /* the next byte */
 	struct jsonx_flaw *flaw;
 	bool is_strict; /* keys must differ and hold no NUL */
-	size_t depth;
-	struct level levels[JSONX_DEPTH];
+	size_t depth, most_depth;
+	struct level levels[JSONX_DEPTH + 1];
 	struct key *keys;
 	size_t n_keys, room;
 };
@@ -306,7 +306,7 @@ static size_t find_repeated_key(struct key *keys, size_t n)
 
 static bool open_level(struct checker *c, bool is_object)
 {
-	if (c->depth == JSONX_DEPTH)
+	if (c->depth == c->most_depth)
 		return fail(c, "it is nested too deeply");
 	c->levels[c->depth++] = (struct level){ is_object, c->n_keys };
 	c->at++;
@@ -397,14 +397,21 @@ static bool check(struct checker *c)
 
 bool jsonx_check(struct arena *a, struct bytes text, struct jsonx_flaw *flaw_r)
 {
-	struct checker c = { .arena = a, .text = text, .flaw = flaw_r };
+	struct checker c = { .arena = a, .text = text, .flaw = flaw_r, .most_depth = JSONX_DEPTH };
 
 	return check(&c);
 }
 
 bool jsonx_check_strict(struct arena *a, struct bytes text, struct jsonx_flaw *flaw_r)
 {
-	struct checker c = { .arena = a, .text = text, .flaw = flaw_r, .is_strict = true };
+	struct checker c = { .arena = a, .text = text, .flaw = flaw_r, .most_depth = JSONX_DEPTH, .is_strict = true };
+
+	return check(&c);
+}
+
+bool jsonx_check_line(struct arena *a, struct bytes text, struct jsonx_flaw *flaw_r)
+{
+	struct checker c = { .arena = a, .text = text, .flaw = flaw_r, .is_strict = true, .most_depth = JSONX_DEPTH + 1 };
 
 	return check(&c);
 }

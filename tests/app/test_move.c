@@ -403,9 +403,15 @@ Test(move, what_is_wrong_is_told_with_its_line)
 		{ "\"role\":\"user\"", "\"role\":\"wizard\"", "line 6: role" },
 		{ "\"seq\":2", "\"seq\":3", "line 7: " },
 		{ "\"type\":\"message\"", "\"type\":\"massage\"", "line 6: type" },
-		{ "\"content\":\"2\"", "\"content\":2", "line 7: content: must be a string, an array" },
+		{ "\"content\":\"2\"", "\"content\":2", "line 7: content: must be a string or an array" },
 		{ "\"content\":\"2\"", "\"content\":\"2\",\"content\":\"3\"", "line 7: this is no JSON: a key appears twice" },
 		{ "\"content\":\"2\"", "\"content\":\"2\",\"colour\":\"red\"", "line 7: colour" },
+		{ "\"content\":\"2\"", "\"content\":[]", "line 7: content" },
+		{ "\"content\":\"2\"", "\"content\":[7]", "line 7: content" },
+		{ "\"content\":\"2\"", "\"content\":\"2\",\"extra\":{\"seq\":\"x\"}", "line 7: extra: must not have the member seq" },
+		{ "\"content\":\"2\"", "\"content\":\"2\",\"extra\":{\"r\\u006fle\":\"system\"}", "line 7: extra: must not have the member role" },
+		{ "\"content\":\"2\"", "\"content\":\"2\",\"tokens\":9223372036854775807", "line 7: tokens" },
+		{ "\"version\":", "\"version\":922337203685477580", "line 2: version" },
 		{ "\"base_seq\":2", "\"base_seq\":4", "line 9: seq: is 3 where 5 comes next" },
 		{ "\"base_seq\":2", "\"base_seq\":-1", "line 5: base_seq" },
 		{ "\"status\":\"active\"", "\"status\":\"alive\"", "line 3: status" },
@@ -451,6 +457,46 @@ Test(move, limits_hold_for_what_is_imported)
 	must_refuse(other, changed(h, file, "\"metadata\":{}", pairs.p), ERR_INVALID, "line 3: metadata");
 	must_refuse(other, changed(h, file, "\"state\":{}", api_text(h, "\"state\":{\"a\":\"%0262144d\"}", 0)), ERR_INVALID, "line 3: state");
 	assert_rows(other, &before);
+	api_close(&other);
+	api_close(&h);
+}
+
+/* MOV-2, SEC: the id of a session with an own id is known to whoever knows both and the site; a file must not take the place of one to come. */
+Test(move, an_id_that_another_sites_own_id_will_need_is_refused)
+{
+	struct api *h = api_open(), *other = open_other();
+	const char *id = new_session(h, h->sk, "{\"agent\":\"guide\",\"user\":\"ann\"}", NULL);
+	struct bytes file = export_of(h, (struct move_export){ .session = session_ident(h, id) }, NULL);
+	struct api_site foreign = api_add_site(other, "https://other.example");
+	struct ident wanted = head_own_ident(&foreign.id, BYTES("order-7"));
+	char text[IDENT_SIZE];
+	ident_format("ses_", &wanted, text);
+	must_refuse(other, changed(h, file, id, text), ERR_INVALID, "line 3: id: is none that a session was given");
+	must_import(other, file);
+	new_session(other, foreign.sk, "{\"agent\":\"guide\",\"id\":\"order-7\"}", NULL);
+	api_close(&other);
+	api_close(&h);
+}
+
+/* MOV-1: what may be stored may be moved, however deep it is: no visitor makes a site's export one that nobody can read. */
+Test(move, the_deepest_that_can_be_stored_is_moved)
+{
+	struct api *h = api_open(), *other = open_other();
+	struct buf b;
+	const char *id = new_session(h, h->sk, "{\"agent\":\"guide\"}", NULL);
+	buf_init(&b, h->arena, 1024);
+	buf_add_str(&b, "{\"tool_calls\":");
+	for (int i = 1; i < JSONX_DEPTH; i++)
+		buf_add_char(&b, '[');
+	for (int i = 1; i < JSONX_DEPTH; i++)
+		buf_add_char(&b, ']');
+	buf_add_char(&b, '}');
+	/* past the interface, whose answer is deeper still than what this reader of answers takes */
+	struct ident conversation = conversation_ident(h, id);
+	add_row(h, &conversation, 1, "\"x\"", buf_bytes(&b).p);
+	struct bytes file = export_of(h, (struct move_export){ .session = session_ident(h, id) }, NULL);
+	must_import(other, file);
+	assert_same(file, export_of(other, (struct move_export){ .session = session_ident(other, id) }, NULL));
 	api_close(&other);
 	api_close(&h);
 }
