@@ -67,6 +67,10 @@ bool cli_parse(struct cli *c, struct cli_option *options, struct bytes *words, s
 			words[(*n_words_r)++] = bytes_of(arg);
 			continue;
 		}
+		if (strcmp(arg, "--json") == 0) { /* the one global option that is as clear behind the command */
+			c->wants_json = true;
+			continue;
+		}
 		struct cli_option *o = find_option(options, arg);
 		if (!o || o->n == CLI_VALUES || (!o->is_flag && i + 1 == c->argc)) {
 			fprintf(stderr, "parley: %s %s\n", arg, !o ? "is no option of this command" : o->n == CLI_VALUES ? "was given too often" : "needs a value");

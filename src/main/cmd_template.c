@@ -1,17 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /* cmd_template: a site's templates and the presets below them. */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "app/site.h"
 #include "app/template.h"
 #include "app/template_api.h"
 #include "main/cli.h"
 #include "main/main.h"
+#include "main/terminal.h"
 
 static int usage(const char *text)
 {
 	fprintf(stderr, "usage: parley %s\n", text);
 	return EXIT_USAGE;
+}
+
+/* Prints what sites made of their templates; a terminal gets no character that it would act on. */
+static void print(struct cli *c, const struct buf *b)
+{
+	struct bytes text = buf_bytes(b);
+	terminal_init();
+	if (isatty(STDOUT_FILENO))
+		text = terminal_clean_json(c->task->arena, text);
+	fwrite(text.n ? text.p : "", 1, text.n, stdout);
 }
 
 static struct bytes last_value(const struct cli_option *o)
@@ -124,7 +136,7 @@ static int cmd_template_list(struct cli *c)
 			after = list[i].name;
 		}
 	} while (n == 100);
-	fwrite(b.n ? b.p : "", 1, b.n, stdout);
+	print(c, &b);
 	return EXIT_OK;
 }
 
@@ -145,7 +157,8 @@ static int cmd_template_show(struct cli *c)
 		return cli_fail(c, e);
 	buf_init(&b, c->task->arena, 1024);
 	template_render(&b, &tpl);
-	puts(b.p);
+	buf_add_char(&b, '\n');
+	print(c, &b);
 	return EXIT_OK;
 }
 

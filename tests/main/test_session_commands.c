@@ -135,6 +135,7 @@ Test(session_commands, lists_by_every_filter)
 	}
 	must_say(run("session list --site %s --limit 1", it.site), "there are more: --after ");
 	must_say(run("--json session list --site %s --user ann", it.site), "{\"data\":[{\"id\":\"first\",");
+	must_say(run("session list --json --site %s --to 2020-01-01", it.site), "{\"data\":[],\"has_more\":false,\"next\":null}");
 	must_say(run("--json session list --site %s --to 2020-01-01", it.site), "{\"data\":[],\"has_more\":false,\"next\":null}");
 	must_fail(run("session list --site %s --status gone", it.site), 64, "active, ended or archived");
 	must_fail(run("session list --site %s --limit 0", it.site), 64, "--limit takes");
@@ -198,6 +199,12 @@ Test(session_commands, shows_tails_steps_and_deletes)
 	}
 }
 
+/* A command on the test's own site. */
+static const char *at_site(const char *words)
+{
+	return arena_printf(it.arena, "%s --site %s", words, it.site);
+}
+
 /* A terminal of so many columns; `typed` is what somebody answers. */
 static struct outcome run_on_terminal(unsigned short columns, const char *typed, const char *words)
 {
@@ -206,7 +213,7 @@ static struct outcome run_on_terminal(unsigned short columns, const char *typed,
 	int fd, status;
 	pid_t child = forkpty(&fd, NULL, NULL, &size);
 	if (child == 0) {
-		execl("/bin/sh", "sh", "-c", arena_printf(it.arena, "exec '%s' -c %s/conf %s --site %s", getenv("PARLEY"), it.dir, words, it.site), (char *)NULL);
+		execl("/bin/sh", "sh", "-c", arena_printf(it.arena, "exec '%s' -c %s/conf %s", getenv("PARLEY"), it.dir, words), (char *)NULL);
 		_exit(127);
 	}
 	cr_assert_gt(child, 0);
@@ -225,18 +232,22 @@ static struct outcome run_on_terminal(unsigned short columns, const char *typed,
 Test(session_commands, a_terminal_gets_what_fits_and_is_asked)
 {
 	post("/v1/sessions", "{\"agent\":\"guide\",\"id\":\"s\",\"user\":\"somebody\",\"title\":\"a title that is longer than the terminal is wide, so that it is cut \\u202e there\"}");
-	struct outcome o = run_on_terminal(72, "", "session list");
+	struct outcome o = run_on_terminal(72, "", at_site("session list"));
 	cr_assert_eq(o.status, 0);
 	cr_assert(strstr(o.text, "\xe2\x80\xa6"), "%s", o.text);
 	cr_assert_null(strstr(o.text, "wide, so"));
-	struct outcome json = run_on_terminal(72, "", "--json session list");
+	struct outcome json = run_on_terminal(72, "", at_site("--json session list"));
 	cr_assert(strstr(json.text, "\\u202e"), "%s", json.text);
 	cr_assert_null(strstr(json.text, "\xe2\x80\xae"));
-	struct outcome no = run_on_terminal(80, "n\n", "session delete s");
+	post("/v1/templates", "{\"name\":\"t\",\"config\":{\"k\":\"\xc2\x9b\xe2\x80\xae\"}}");
+	struct outcome tpl = run_on_terminal(80, "", arena_printf(it.arena, "template show %s t", it.site));
+	cr_assert(strstr(tpl.text, "\\u009b\\u202e"), "%s", tpl.text);
+	must_say(run("template show %s t", it.site), "\xc2\x9b\xe2\x80\xae");
+	struct outcome no = run_on_terminal(80, "n\n", at_site("session delete s"));
 	cr_assert_eq(no.status, 64);
 	cr_assert(strstr(no.text, "[y/N]") && strstr(no.text, "nothing was deleted"), "%s", no.text);
 	must_say(run("session show s --site %s", it.site), "status");
-	struct outcome yes = run_on_terminal(80, "y\n", "session delete s");
+	struct outcome yes = run_on_terminal(80, "y\n", at_site("session delete s"));
 	cr_assert_eq(yes.status, 0, "%s", yes.text);
 	must_fail(run("session show s --site %s", it.site), 1, "no such session");
 }
