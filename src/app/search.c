@@ -4,7 +4,7 @@
  * began, and nothing stays behind of what was deleted. Reads the tables sessions, conversations and messages.
  *
  * Invariants: a row is read because its own conversation belongs to a session of the scope, or as such a conversation sees it (rows.c); at most
- * search_messages rows; memory for one batch of rows and one message at a time.
+ * search_messages rows, and as many sessions and conversations; memory for one batch of rows and one message at a time.
  */
 #include "app/search.h"
 
@@ -64,7 +64,7 @@ struct scan {
 	struct task rows;       /* ... and one for a batch of rows */
 	struct arena *scratch;  /* memory for one message */
 	int64_t batch_size;     /* rows of the next batch */
-	int64_t left, sessions_left; /* that may still be looked at */
+	int64_t left, sessions_left, lines_left; /* that may still be looked at: messages, sessions, conversations */
 	int64_t scanned;
 	uint32_t n_lines;
 	struct search_ranking ranking;
@@ -338,8 +338,12 @@ static enum err scan_sessions(struct scan *s, const struct search_session *sessi
 	for (size_t i = 0; !e && !s->is_stopped && i < n_lines; i++) {
 		int order = inside ? memcmp(lines[i].rows.conversation.b, inside->id.b, sizeof inside->id.b) : -1;
 		lines[i].order = s->n_lines++;
-		if (order <= 0)
+		if (order <= 0 && s->lines_left-- == 0) {
+			s->is_stopped = s->is_inside = true;
+			s->inside = (struct cursor){ .at = order == 0 ? inside->at : INT64_MAX, .id = lines[i].rows.conversation };
+		} else if (order <= 0) {
 			e = scan_line(s, &lines[i], order == 0 ? inside->at : INT64_MAX);
+		}
 	}
 	return e ? e : flush(s);
 }
@@ -497,7 +501,8 @@ enum err search_run(struct task *t, struct app *app, const struct search_scope *
 		    int64_t limit, struct search_result *r_r)
 {
 	struct scan s = { .task = t, .app = app, .scope = scope, .page = *t, .rows = *t, .scratch = open_arena(t, 65536), .batch_size = 128,
-			  .left = app->conf->search_messages, .sessions_left = app->conf->search_messages, .ranking = { .arena = t->arena, .q = q },
+			  .left = app->conf->search_messages, .sessions_left = app->conf->search_messages,
+			  .lines_left = app->conf->search_messages, .ranking = { .arena = t->arena, .q = q },
 			  .shared = { .app = app, .scope = scope, .arena = t->arena } };
 	s.page.arena = open_arena(t, 65536);
 	s.rows.arena = open_arena(t, 524288);

@@ -7,6 +7,8 @@
 
 #define CLAIMS_MAX 10000 /* conversations that are looked at; past them a message may be found twice */
 
+#define ANCESTORS_FIRST 16
+
 #define CLAIM_COLUMNS SEARCH_SESSION_COLUMNS ", c.id, c.lineage"
 #define CLAIMS_OF(column)                                                                                              \
 	"SELECT " CLAIM_COLUMNS " FROM sessions s JOIN conversations c ON c.session = s.id"                            \
@@ -107,17 +109,24 @@ static enum err find_claims(struct task *t, struct search_shared *x, struct sear
 
 static enum err find_ancestor(struct task *t, struct search_shared *x, const struct ident *id, const struct search_ancestor **a_r)
 {
-	for (size_t i = 0; i < x->n_ancestors; i++)
-		if (ident_equal(&x->ancestors[i].id, id)) {
-			*a_r = &x->ancestors[i];
-			return ERR_OK;
-		}
+	int64_t at;
+	if (!x->by_id.arena)
+		ident_map_init(&x->by_id, x->arena);
+	if (ident_map_find(&x->by_id, id, &at)) {
+		*a_r = &x->ancestors[at];
+		return ERR_OK;
+	}
 	struct db_rows *r;
 	struct search_session session;
 	enum err e = store_query(t, x->app, &stmts[SESSION_OF], DB_ARGS(db_ident(&x->scope->site), db_ident(id)), &r);
 	if (e)
 		return e;
-	x->ancestors = arena_grow(x->arena, x->ancestors, x->n_ancestors * sizeof *x->ancestors, (x->n_ancestors + 1) * sizeof *x->ancestors);
+	if (x->n_ancestors == x->room) {
+		size_t room = x->room ? 2 * x->room : ANCESTORS_FIRST;
+		x->ancestors = arena_grow(x->arena, x->ancestors, x->room * sizeof *x->ancestors, room * sizeof *x->ancestors);
+		x->room = room;
+	}
+	ident_map_add(&x->by_id, id, (int64_t)x->n_ancestors);
 	struct search_ancestor *a = &x->ancestors[x->n_ancestors++];
 	*a = (struct search_ancestor){ .id = *id };
 	*a_r = a;
@@ -170,9 +179,12 @@ enum err search_shared_find(struct task *t, struct search_shared *x, const struc
 	if (e)
 		return e;
 	bool is_there = !ident_is_zero(&a->session);
+	*claimed_r = hi;
+	if (ident_equal(&a->session, &line->session)) /* searched there, and what is hidden there is hidden here */
+		return ERR_OK;
 	int64_t upto = claimed_upto(a, session, line);
 	*claimed_r = is_there || upto > hi ? hi : upto;
-	if (*claimed_r < lo || !(line->has_masks || a->has_masks) || ident_equal(&a->session, &line->session))
+	if (*claimed_r < lo || !(line->has_masks || a->has_masks))
 		return ERR_OK;
 	e = store_query(t, x->app, &stmts[MASKED],
 			DB_ARGS(db_ident(&line->site), db_ident(&line->session), db_ident(is_there ? &a->session : &line->session), db_ident(ancestor), db_int(lo),

@@ -7,6 +7,7 @@
 #define PARLEY_APP_SEARCH_SHARED_H
 
 #include "app/rows.h"
+#include "base/ident_map.h"
 
 /* Whose messages, and which of them. */
 struct search_scope {
@@ -48,7 +49,8 @@ struct search_shared {
 	const struct search_scope *scope;
 	struct arena *arena; /* that lives as long as the search */
 	struct search_ancestor *ancestors;
-	size_t n_ancestors;
+	size_t n_ancestors, room;
+	struct ident_map by_id; /* places in `ancestors`: a deep lineage is looked up ancestor by ancestor */
 	const struct search_claim *claims; /* of the scope's user or session */
 	size_t n_claims;
 	bool has_claims;

@@ -222,6 +222,28 @@ Test(search_shared, pages_see_everything_once)
 	api_close(&h);
 }
 
+/* Branches that say nothing of their own cost too: many of them are more than one answer's work. */
+Test(search_shared, empty_branches_count_as_work)
+{
+	struct api *h = api_open_with(0, read_little);
+	const char *s = begin(h, "ann", NULL);
+	struct answer first = api_get(h, h->sk, "/v1/sessions/%s", s);
+	const char *trunk = str_at(&first, "conversation_id");
+	static struct ids ids;
+	add_figs(h, s, 3);
+	for (int i = 0; i < 230; i++) {
+		struct answer b = api_post(h, h->sk, "{\"at\":2}", "/v1/sessions/%s/conversations/%s/branch", s, trunk);
+		must_be(b, 201);
+	}
+	see_session(h, s, &ids);
+	cr_assert_eq(see_pages(h, h->sk, "", &ids), 3);
+	struct answer all = api_get(h, h->sk, "/v1/sessions/%s/messages?conversation=%s", s, trunk);
+	cr_assert_eq(count_at(&all, "data"), 3);
+	for (size_t i = 0; i < ids.n; i++)
+		cr_assert_eq(ids.n_seen[i], 1, "%s: %d", ids.id[i], ids.n_seen[i]);
+	api_close(&h);
+}
+
 Test(search_shared, a_cursor_fits_its_own_search_only)
 {
 	struct api *h = api_open_with(0, read_little);
