@@ -13,11 +13,10 @@ static struct bytes string_member(struct bytes object, const char *name)
 	return jsonx_type(v) == JSONX_STRING ? v : (struct bytes){ NULL, 0 };
 }
 
-static bool strings_equal(struct arena *a, struct bytes x, struct bytes y)
+/* The string unescaped; no bytes for none. */
+static struct bytes plain(struct arena *a, struct bytes raw)
 {
-	if (!x.n || !y.n)
-		return x.n == y.n;
-	return bytes_equal(x, y) || bytes_equal(jsonx_string(a, x), jsonx_string(a, y));
+	return raw.n ? jsonx_string(a, raw) : (struct bytes){ "", 0 };
 }
 
 /* The calls of an assistant's message, in either form: flat, or with the name inside "function". */
@@ -34,7 +33,8 @@ static void read_calls(struct arena *a, const struct message_row *m, struct exch
 	struct exchange_call *calls = arena_array(a, n, sizeof *calls);
 	jsonx_walk_begin(&w, list);
 	for (size_t i = 0; jsonx_walk_next(&w); i++) {
-		calls[i] = (struct exchange_call){ string_member(w.value, "id"), string_member(w.value, "name"), SIZE_MAX };
+		calls[i] = (struct exchange_call){ .id = string_member(w.value, "id"), .name = string_member(w.value, "name"), .result = SIZE_MAX };
+		calls[i].plain_id = plain(a, calls[i].id);
 		if (!calls[i].name.n && jsonx_type(w.value) == JSONX_OBJECT)
 			calls[i].name = string_member(jsonx_member(w.value, "function"), "name");
 	}
@@ -45,11 +45,11 @@ static void read_calls(struct arena *a, const struct message_row *m, struct exch
 /* Finds the call that row i answers and ties the two; false when there is none. */
 static bool tie(struct arena *a, struct exchange *x, size_t i)
 {
-	struct bytes id = string_member(x->rows[i].extra, "tool_call_id");
+	struct bytes raw = string_member(x->rows[i].extra, "tool_call_id"), id = plain(a, raw);
 	for (size_t j = i; j-- > 0 && x->rows[i].seq - x->rows[j].seq <= EXCHANGE_REACH;) {
 		struct exchange_call *calls = (struct exchange_call *)x->items[j].calls;
 		for (size_t k = 0; k < x->items[j].n_calls; k++) {
-			if (calls[k].result != SIZE_MAX || !strings_equal(a, calls[k].id, id))
+			if (calls[k].result != SIZE_MAX || !raw.n != !calls[k].id.n || !bytes_equal(calls[k].plain_id, id))
 				continue;
 			calls[k].result = i;
 			x->items[i].call = j;

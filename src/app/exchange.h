@@ -15,6 +15,7 @@
 /* One call of a message. */
 struct exchange_call {
 	struct bytes id, name; /* raw JSON strings as stored; empty: none */
+	struct bytes plain_id; /* the id unescaped, since results in either spelling ask for it */
 	size_t result;         /* index of the row that answers it; SIZE_MAX: none was stored */
 };
 
