@@ -14,9 +14,11 @@
 #define DETAIL_MAX 500
 
 #define LEASE_SQL "SELECT turn, lease_until FROM turn_leases WHERE conversation = ? AND site = ?"
+#define ACTIVE_SQL "SELECT s.status FROM conversations c JOIN sessions s ON s.id = c.session WHERE c.id = ? AND c.site = ?"
 enum { LEASE, LEASE_INSERT, LEASE_UPDATE, LEASE_RENEW, LEASE_DELETE, LEASES_OLD, INSERT, GET, SAVE, FINISH, FAIL, PURGE_FROM, PURGE_SOME, PURGE_ALL,
-       LEASE_PURGE };
+       LEASE_PURGE, ACTIVE };
 static const struct db_stmt stmts[] = {
+	[ACTIVE] = { ACTIVE_SQL " FOR UPDATE", ACTIVE_SQL, NULL },
 	[LEASE] = { LEASE_SQL " FOR UPDATE", LEASE_SQL, NULL },
 	[LEASE_INSERT] = { "INSERT INTO turn_leases (conversation, site, turn, lease_until) VALUES (?, ?, ?, ?)", NULL, NULL },
 	[LEASE_UPDATE] = { "UPDATE turn_leases SET turn = ?, lease_until = ? WHERE conversation = ? AND site = ?", NULL, NULL },
@@ -131,10 +133,14 @@ struct begin {
 	bool is_kept; /* the user's message is the retried turn's */
 };
 
-/* A turn on an ended session is refused also where its message is there already. */
-static enum err check_active(struct task *t, const struct head *h)
+/* A turn on an ended session, or in a conversation that is gone, is refused also where its message is there already. */
+static enum err check_active(struct task *t, struct db_conn *c, const struct head *h)
 {
-	return head_check_active(t, h->status, "message");
+	struct db_rows *r;
+	enum err e = db_query(t, c, &stmts[ACTIVE], DB_ARGS(db_ident(&h->conversation), db_ident(&h->site)), &r);
+	if (!e && r->n_rows == 0)
+		e = task_fail(t, ERR_NOT_FOUND, "there is no such session");
+	return e ? e : head_check_active(t, (int)db_cell_int(r, 0, 0), "message");
 }
 
 /* Another answer to a message that is there: a branch behind it becomes the active conversation. */
@@ -170,7 +176,7 @@ static enum err store_user(struct task *t, struct db_conn *c, struct begin *b)
 	}
 	if (b->is_kept) {
 		b->user.seq = old.user_seq;
-		return check_active(t, in->head);
+		return check_active(t, c, in->head);
 	}
 	in->message.turn = b->turn->id;
 	return message_insert(t, c, &in->head->site, &in->head->conversation, &in->message, 1, true, &b->user);

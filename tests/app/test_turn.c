@@ -524,6 +524,32 @@ Test(turn, a_failed_one_can_be_tried_again_under_its_key, .timeout = 30)
 	api_close(&h);
 }
 
+/* TRN-8: also where this worker has not heard that the message has gone; nothing new comes below what is removed. */
+Test(turn, a_retry_behind_a_cleared_history_begins_anew, .timeout = 30)
+{
+	struct api *h = api_open_with(API_FILE, allow_local), *deaf = api_twin(h, API_NO_CACHE, NULL);
+	add_broken_agent(h);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"broken\"}", NULL), *body = "{\"message\":\"once\"}";
+	struct answer a = api_post_once(h, h->sk, "k", body, "/v1/sessions/%s/turns", id);
+	assert_code(a, 502, "provider_unreachable");
+	struct answer s = api_get(h, h->sk, "/v1/sessions/%s", id); /* and into the cache with it */
+	must_be(s, 200);
+	struct ident gone = ident_of(PREFIX_CONVERSATION, str_at(&s, "conversation_id")), nobody = { { 0 } };
+	struct answer next = api_post(deaf, h->sk, NULL, "/v1/sessions/%s/conversations", id);
+	must_be(next, 201);
+	cr_assert_eq(sql_run(h, "UPDATE conversations SET session = ? WHERE id = ?", DB_ARGS(db_ident(&nobody), db_ident(&gone))), 1, "not purged yet");
+	struct answer agent = api_patch(h, h->sk, "{\"provider\":\"echo\"}", "/v1/agents/broken");
+	must_be(agent, 200);
+	struct answer b = api_post_once(h, h->sk, "k", body, "/v1/sessions/%s/turns", id);
+	must_be(b, 200);
+	assert_int(b, "user_message.seq", 1);
+	assert_int(b, "message.seq", 2);
+	assert_str(b, "message.conversation_id", str_at(&next, "id"));
+	cr_assert_eq(sql_int(h, "SELECT COUNT(*) FROM turns WHERE conversation = ?", DB_ARGS(db_ident(&gone))), 1, "the failed one");
+	api_close(&deaf);
+	api_close(&h);
+}
+
 /* Of two retries one takes the freed key over; the other had seen it running and finds it running again, under another turn. */
 Test(turn, a_key_that_another_retry_took_over_is_running, .timeout = 30)
 {
