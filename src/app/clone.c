@@ -12,8 +12,11 @@
 #include "app/site.h"
 #include "base/metrics.h"
 
-enum { MARK, COPY_MASKS };
+#define HOLD_SQL "SELECT id FROM conversations WHERE id = ? AND site = ?"
+
+enum { HOLD, MARK, COPY_MASKS };
 static const struct db_stmt stmts[] = {
+	[HOLD] = { HOLD_SQL " LOCK IN SHARE MODE", HOLD_SQL, NULL },
 	[MARK] = { "UPDATE sessions SET flags = flags | 2 WHERE id = ? AND site = ?", NULL, NULL },
 	[COPY_MASKS] = { "INSERT INTO message_masks (session, conversation, seq, site, content, extra, created_at)"
 			 " SELECT ?, conversation, seq, site, content, extra, created_at FROM message_masks WHERE session = ? AND site = ? AND seq <= ?",
@@ -60,7 +63,10 @@ enum err clone_insert(struct task *t, struct db_conn *c, const struct head *h, c
 	struct agent agent = { .id = h->agent, .site = h->site, .name = text_of(t->arena, original, "agent", (struct bytes){ NULL, 0 }) };
 	struct session_new fresh = describe(t->arena, original, in);
 	struct conversation_session s;
+	struct db_rows *held;
 	enum err e = session_check_documents(t, fresh.metadata, fresh.state, fresh.config);
+	if (!e) /* the conversation before its session, as turns take them: neither then waits for the other in a circle */
+		e = db_query(t, c, &stmts[HOLD], DB_ARGS(db_ident(&from->id), db_ident(&h->site)), &held);
 	if (!e) /* h may be older than the last deletion, and what that one does depends on whether there are clones */
 		e = conversation_lock_session(t, c, &h->site, &h->session, &s);
 	if (e)
@@ -146,6 +152,14 @@ static enum err check_clone(struct call *c, struct clone_in *in)
 	return e;
 }
 
+static enum err make_clone(struct call *c, struct clone_in *in, struct clone *cl)
+{
+	const struct head *h = c->head;
+	enum err e = conversation_api_find_place(c, h, &in->place, h->last_seq, &in->make.at);
+	cl->from = (struct conversation){ .id = h->conversation, .site = h->site, .session = h->session, .lineage = h->lineage };
+	return e ? e : store_transact(c->task, c->app, clone_in_transaction, cl);
+}
+
 static enum err api_session_clone(struct call *c)
 {
 	struct clone_in *in = c->body;
@@ -153,12 +167,13 @@ static enum err api_session_clone(struct call *c)
 	enum err e = check_clone(c, in);
 	if (!e)
 		e = conversation_enter(c->task, c->app, c->head, in->conversation);
-	if (!e)
-		e = conversation_api_find_place(c, c->head, &in->place, c->head->last_seq, &in->make.at);
 	if (e)
 		return e;
-	cl.from = (struct conversation){ .id = c->head->conversation, .site = c->head->site, .session = c->head->session, .lineage = c->head->lineage };
-	e = store_transact(c->task, c->app, clone_in_transaction, &cl);
+	e = make_clone(c, in, &cl);
+	if (e == ERR_NOT_FOUND) { /* the history was cleared meanwhile, or the session deleted */
+		e = head_follow(c->task, c->app, c->head);
+		e = e ? e : make_clone(c, in, &cl);
+	}
 	if (e == ERR_DUPLICATE && in->id.p)
 		return session_api_reply_existing(c, in->id, in->if_exists);
 	if (!e || e == ERR_COMMIT_UNKNOWN) {

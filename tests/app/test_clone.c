@@ -283,6 +283,21 @@ Test(clone, a_clone_from_an_old_copy_hides_what_is_hidden_by_now)
 	api_close(&h);
 }
 
+Test(clone, a_session_that_was_cleared_meanwhile_is_still_there)
+{
+	struct api *h = api_open_with(API_FILE, NULL), *deaf = api_twin(h, API_NO_CACHE, NULL);
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	add_messages(h, id, 1, 3);
+	cr_assert_str_eq(contents_of(h, h->sk, id), "1 2 3"); /* and into the cache with it */
+	struct answer clear = api_delete(deaf, h->sk, "/v1/sessions/%s/messages", id);
+	must_be(clear, 204);
+	struct answer a = api_post(h, h->sk, NULL, "/v1/sessions/%s/clone", id);
+	must_be(a, 201);
+	assert_int(a, "message_count", 0);
+	api_close(&deaf);
+	api_close(&h);
+}
+
 static int64_t notes_of(struct api *h)
 {
 	return sql_int(h, "SELECT COUNT(*) FROM messages WHERE site = ? AND extra IS NOT NULL", DB_ARGS(db_ident(&h->home.id)));
