@@ -15,6 +15,8 @@
 #include "app/template.h"
 #include "base/metrics.h"
 
+#define CREATE_TRIES 10 /* each is lost only to a deletion between two statements */
+
 struct create_in {
 	struct bytes agent, id, if_exists, preset, template_name;
 	int64_t ttl; /* seconds */
@@ -199,9 +201,17 @@ static enum err api_session_create(struct call *c)
 	in->session.own_id = in->id;
 	session_api_add_origin(c, &in->session);
 	struct create cr = { .c = c, .agent = &agent, .in = &in->session };
-	e = store_transact(c->task, c->app, create_in_transaction, &cr);
-	if (e == ERR_DUPLICATE && in->id.p)
-		return session_api_reply_existing(c, in->id, in->if_exists);
+	for (int i = 0; i < CREATE_TRIES; i++) {
+		task_clear_fault(c->task);
+		e = store_transact(c->task, c->app, create_in_transaction, &cr);
+		if (e != ERR_DUPLICATE || !in->id.p)
+			break;
+		e = session_api_reply_existing(c, in->id, in->if_exists);
+		if (e != ERR_NOT_FOUND)
+			return e;
+		/* it was deleted since */
+		e = task_fail(c->task, ERR_BUSY, "the session with this id is being made and deleted all the time");
+	}
 	if (e)
 		return e;
 	if (in->id.p) /* somebody may hold a lease on the absent one */

@@ -129,6 +129,33 @@ Test(session, takes_the_callers_own_id_and_refuses_it_twice)
 }
 
 /* SES-2: the same own id on two sites is two sessions. */
+struct churn {
+	struct api *h, *twin;
+	int worst[4];
+};
+
+static void make_and_delete(void *arg, int i)
+{
+	struct churn *x = arg;
+	for (int k = 0; k < 60; k++) {
+		struct answer a = ask(i % 2 ? x->twin : x->h, .method = "POST", .to = "/v1/sessions", .key = x->h->sk, .body = "{\"agent\":\"guide\",\"id\":\"churn\",\"if_exists\":\"return\"}");
+		x->worst[i] = a.status > x->worst[i] ? a.status : x->worst[i];
+		ask(i % 2 ? x->twin : x->h, .method = "DELETE", .to = "/v1/sessions/churn", .key = x->h->sk);
+	}
+}
+
+/* SES-2, SES-9: whoever creates or loads gets a session, also when the one that was in its way is deleted at that moment. */
+Test(session, create_or_load_finds_or_makes_one_while_others_delete_it, .timeout = 60)
+{
+	struct churn x = { .h = api_open_with(API_FILE, NULL) };
+	x.twin = api_twin(x.h, 0, NULL);
+	in_parallel(4, make_and_delete, &x);
+	for (int i = 0; i < 4; i++)
+		cr_assert_leq(x.worst[i], 201, "%d", x.worst[i]);
+	api_close(&x.twin);
+	api_close(&x.h);
+}
+
 Test(session, keeps_own_ids_of_two_sites_apart)
 {
 	struct api *h = api_open();
