@@ -9,6 +9,8 @@
 #define EXPANSION 24     /* most characters that one becomes */
 #define GAP_MAX 16       /* most separators between the words of a phrase */
 #define MATCHES_MAX 127  /* of one term that count */
+#define COMPARED_LEAST 1024 /* most words that are compared to find a term, and more ... */
+#define COMPARED_BYTE 4     /* ... for each byte of the text */
 #define REPLACEMENT 0xfffd
 
 static bool is_within(uint32_t c, uint32_t lo, uint32_t hi)
@@ -405,10 +407,11 @@ static bool is_token_at(struct bytes folded, size_t at, const struct words_token
 	return !is_continuing(next);
 }
 
-/* The end of a term that begins at `at`, or 0 if it is not there. */
-static size_t term_end(struct bytes folded, size_t at, const struct words_term *term, bool *is_whole_r)
+/* The end of a term that begins at `at`, or 0 if it is not there; counts the words it compared. */
+static size_t term_end(struct bytes folded, size_t at, const struct words_term *term, bool *is_whole_r, size_t *n_compared)
 {
 	for (size_t i = 0; i < term->n_tokens; i++) {
+		++*n_compared;
 		for (int gap = 0; i > 0 && gap < GAP_MAX && at < folded.n && words_kind_of(char_at(folded, at)) == WORDS_SEPARATOR; gap++) {
 			uint32_t c;
 			at += words_read_char(folded.p + at, folded.n - at, &c);
@@ -423,14 +426,16 @@ static size_t term_end(struct bytes folded, size_t at, const struct words_term *
 size_t words_find_term(struct bytes folded, const struct words_term *term, size_t *at, bool *is_whole_r)
 {
 	const struct words_token *first = &term->tokens[0];
-	while (*at < folded.n) {
+	size_t began = *at, n_compared = 0;
+	/* A phrase of one word many times, in a text of that word alone, would be compared at each of them: such a text is given up. */
+	while (*at < folded.n && n_compared <= COMPARED_LEAST + COMPARED_BYTE * (*at - began)) {
 		const char *p = memmem(folded.p + *at, folded.n - *at, first->text.p, first->text.n);
 		if (!p)
 			return 0;
 		*at = (size_t)(p - folded.p);
-		bool begins = !first->is_spaced || kind_before(folded, *at) != WORDS_SPACED;
-		size_t end = begins ? term_end(folded, *at, term, is_whole_r) : 0;
-		if (end)
+		size_t end = term_end(folded, *at, term, is_whole_r, &n_compared);
+		/* only now: going back over marks takes as long as they are many */
+		if (end && (!first->is_spaced || kind_before(folded, *at) != WORDS_SPACED))
 			return end;
 		*at += first->text.n ? 1 : folded.n;
 	}

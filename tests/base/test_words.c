@@ -224,6 +224,33 @@ static const char *cut(struct arena *a, const char *query, const char *text, siz
 	return out;
 }
 
+/* `piece` many times, then `end`. */
+static const char *many(struct arena *a, const char *piece, size_t n, const char *end)
+{
+	size_t size = strlen(piece);
+	char *p = arena_alloc(a, n * size + strlen(end) + 1);
+	for (size_t i = 0; i < n; i++)
+		memcpy(p + i * size, piece, size);
+	strcpy(p + n * size, end);
+	return p;
+}
+
+/* Texts and queries made to be slow take about as long as others. */
+Test(words, no_text_makes_a_term_slow_to_find, .timeout = 20)
+{
+	struct arena *a = arena_open(4096);
+	const char *marks = many(a, "\xcc\x81", 500000, ""), *words = many(a, "a ", 500000, "");
+	const char *phrase = arena_printf(a, "\"%s\"", many(a, "a ", 97, "b"));
+	cr_assert(!finds("\xcc\x81x", marks));
+	cr_assert(!finds("\xcc\x81", many(a, "\xcc\x81", 500000, "x")));
+	for (int i = 0; i < 10; i++)
+		cr_assert(!finds(phrase, words));
+	cr_assert(finds(phrase, many(a, "a ", 97, "b")));
+	cr_assert(finds(phrase, many(a, "a ", 105, "b")), "near enough to the beginning");
+	cr_assert(finds("\"a b\"", many(a, "a ", 5000, "b")), "nothing is given up for a phrase of few words");
+	arena_close(&a);
+}
+
 Test(words, a_cut_shows_the_matches)
 {
 	struct arena *a = arena_open(65536);
