@@ -118,4 +118,4 @@ export class EventStreamParser {
 export function readEvents(body: ReadableStream<Uint8Array>, options?: { idleMs?: number }): AsyncGenerator<ServerSentEvent>;
 export function backoff(attempt: number, options?: { base?: number; cap?: number; random?: () => number }): number;
 export function parseRetryAfter(value: string | null, now?: number): number | null;
-export function contentText(content: unknown): string;
+export function contentText(content: unknown, between?: string): string;

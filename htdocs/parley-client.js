@@ -400,7 +400,7 @@ export class ParleyClient extends EventTarget {
 	/* The answer is stored. A refresh may have brought it already. */
 	#answered(draft, message, feed) {
 		if (draft.seq === null) {
-			const text = contentText(message.content);
+			const text = contentText(message.content, "");
 			this.#grow(draft, text, feed);
 			this.#transcript.set(draft, { text, seq: message.seq, createdAt: message.created_at ?? null, state: "done" });
 		}

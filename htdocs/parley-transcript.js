@@ -5,13 +5,13 @@
  * it goes from one state to the next, so that a display never shows it twice.
  */
 
-/* The text of a message's content: a string, or the text parts of a list. */
-export function contentText(content) {
+/* The text of a message's content: a string, or the text parts of a list. Those of an answer are pieces of one text: with "" between them. */
+export function contentText(content, between = "\n") {
 	if (typeof content === "string")
 		return content;
 	if (!Array.isArray(content))
 		return "";
-	return content.filter((part) => typeof part?.text === "string").map((part) => part.text).join("\n");
+	return content.filter((part) => typeof part?.text === "string").map((part) => part.text).join(between);
 }
 
 const UNSENT = 2 ** 50; /* behind every seq */
@@ -101,7 +101,7 @@ export class Transcript {
 		this.seq = Math.max(this.seq, seq);
 		if ((role !== "user" && role !== "assistant") || this.items.some((item) => item.seq === seq))
 			return;
-		const text = contentText(content);
+		const text = contentText(content, role === "assistant" ? "" : "\n");
 		const own = role === "user" && this.items.find((item) => item.key === clientId && item.seq === null);
 		const draft = role === "assistant" && this.#draftFor(seq, turnId);
 		if (own)

@@ -42,7 +42,7 @@ void agent_render(struct buf *b, const struct agent *a);
 
 /* The provider an agent names: "echo" is always there. ERR_NOT_FOUND. */
 enum err provider_find(struct task *t, struct app *app, struct bytes name, struct provider *p_r) MUST_CHECK;
-/* For the operator: base_url is that of an openai-compatible server, key_file a file name in provider_key_dir or empty. ERR_CONFLICT, ERR_INVALID. */
+/* For the operator: base_url is that of its API with the version, key_file a file name in provider_key_dir or empty. ERR_CONFLICT, ERR_INVALID. */
 enum err provider_create(struct task *t, struct app *app, const struct provider *in) MUST_CHECK;
 enum err provider_list(struct task *t, struct app *app, struct provider **list_r, size_t *n_r) MUST_CHECK;
 /*

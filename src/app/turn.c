@@ -326,7 +326,10 @@ static struct message_new answer_message(struct arena *a, const struct finish *f
 {
 	struct buf content, extra;
 	buf_init(&content, a, f->result->text.n + 64);
-	buf_add_json(&content, f->result->text.p ? f->result->text : BYTES(""));
+	if (f->result->parts.n)
+		buf_add_bytes(&content, f->result->parts);
+	else
+		buf_add_json(&content, f->result->text.p ? f->result->text : BYTES(""));
 	buf_init(&extra, a, 256);
 	buf_add_char(&extra, '{');
 	if (f->result->tool_calls.n)

@@ -406,6 +406,24 @@ static enum err api_chat_message(struct call *c)
 	return e;
 }
 
+/* The text of an answer's content: a string, or its text parts one behind the other, as they were streamed. */
+static struct bytes content_text(struct arena *a, struct bytes content)
+{
+	struct jsonx_walk w;
+	struct buf b;
+	if (jsonx_type(content) == JSONX_STRING)
+		return jsonx_string(a, content);
+	buf_init(&b, a, content.n);
+	if (jsonx_type(content) != JSONX_ARRAY)
+		return buf_bytes(&b);
+	for (jsonx_walk_begin(&w, content); jsonx_walk_next(&w);) {
+		struct bytes text = jsonx_type(w.value) == JSONX_OBJECT ? jsonx_member(w.value, "text") : (struct bytes){ NULL, 0 };
+		if (jsonx_type(text) == JSONX_STRING)
+			buf_add_bytes(&b, jsonx_string(a, text));
+	}
+	return buf_bytes(&b);
+}
+
 /* The text of a turn that is done: that of its answer. */
 static enum err read_answer(struct call *c, struct turn *u)
 {
@@ -414,9 +432,8 @@ static enum err read_answer(struct call *c, struct turn *u)
 	enum err e = message_list(c->task, c->app, c->head, &page, &list);
 	if (e)
 		return e;
-	struct bytes content = list.json.n ? jsonx_member(list.json, "content") : (struct bytes){ NULL, 0 };
-	if (jsonx_type(content) == JSONX_STRING)
-		u->text = jsonx_string(c->task->arena, content);
+	if (list.json.n)
+		u->text = content_text(c->task->arena, jsonx_member(list.json, "content"));
 	return ERR_OK;
 }
 

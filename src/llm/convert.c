@@ -330,5 +330,6 @@ void convert_format(struct task *t, enum convert_kind kind, const struct convert
 	say_all(t, driver, kept, n, &said);
 	arrange(&said, &arranged);
 	*document_r = driver->join(t, &arranged);
-	*aside_r = make_aside(t, driver, kept, n, *document_r, &arranged);
+	if (aside_r)
+		*aside_r = make_aside(t, driver, kept, n, *document_r, &arranged);
 }

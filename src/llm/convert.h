@@ -57,7 +57,8 @@ struct convert_message {
  *
  * and the aside, `null` when the document says it all. Messages whose content is null (deleted) are in neither, nor are members of extra that no
  * message may be given when it is appended, which are facts of the store. Tool calls and their results are said as they stand: whoever cuts a
- * history keeps them together. The time is that of reading the messages, and n log n of sorting them. Both are in the task's arena.
+ * history keeps them together. The time is that of reading the messages, and n log n of sorting them. Both are in the task's arena. aside_r may be NULL: nobody
+ * will read the document back.
  */
 void convert_format(struct task *t, enum convert_kind kind, const struct convert_message *messages, size_t n, struct bytes *document_r,
 		    struct bytes *aside_r);

@@ -33,6 +33,9 @@ struct bytes gemini_guess_type(struct arena *a, struct bytes raw_url);
 /* Gives calls and answers their call_id, and answers their call_name: by id or, failing that, the oldest open call of that name. n log n. */
 void gemini_match(struct arena *a, struct convert_units *us);
 
+/* An id for a call that came without one, made of what tells it from others. */
+struct bytes gemini_make_id(struct arena *a, const struct bytes *parts, size_t n);
+
 /* Whether an id was made here for a call that came without one. */
 bool gemini_is_made_id(struct bytes id);
 

@@ -37,19 +37,25 @@ static int compare_by_name(const void *x, const void *y, void *arg)
 	return c ? c : (a->unit > b->unit) - (a->unit < b->unit);
 }
 
+struct bytes gemini_make_id(struct arena *a, const struct bytes *parts, size_t n)
+{
+	char hex[2 * MADE_ID_HASH + 1];
+	unsigned char hash[SECRET_HASH_SIZE];
+
+	secret_hash(parts, n, hash);
+	secret_hex(hash, MADE_ID_HASH, hex);
+	return bytes_of(arena_printf(a, MADE_ID "%s", hex));
+}
+
 static struct bytes make_id(struct arena *a, const struct convert_unit *u, size_t ordinal)
 {
 	struct bytes parts[2] = { bytes_of(arena_printf(a, "%zu", ordinal)) };
-	char hex[2 * MADE_ID_HASH + 1];
-	unsigned char hash[SECRET_HASH_SIZE];
 	struct buf b;
 
 	buf_init(&b, a, u->raw.n + 16);
 	convert_canon(&b, u->raw);
 	parts[1] = buf_bytes(&b);
-	secret_hash(parts, 2, hash);
-	secret_hex(hash, MADE_ID_HASH, hex);
-	return bytes_of(arena_printf(a, MADE_ID "%s", hex));
+	return gemini_make_id(a, parts, 2);
 }
 
 bool gemini_is_made_id(struct bytes id)

@@ -10,7 +10,7 @@
 #define LINGER_MS 1000
 #define LINGER_CHECK_MS 250
 
-static const struct llm_driver *const drivers[] = { &llm_echo, &llm_openai };
+static const struct llm_driver *const drivers[] = { &llm_echo, &llm_openai, &llm_anthropic, &llm_gemini };
 
 struct llm_run {
 	struct task *task;
@@ -36,6 +36,13 @@ static const struct llm_driver *find_driver(struct bytes kind)
 bool llm_is_kind(struct bytes kind)
 {
 	return find_driver(kind) != NULL;
+}
+
+const char *llm_default_url(struct bytes kind)
+{
+	const struct llm_driver *driver = find_driver(kind);
+
+	return driver ? driver->default_url : NULL;
 }
 
 static enum err on_status(void *arg, int status, int retry_after_s)

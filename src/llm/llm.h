@@ -35,7 +35,8 @@ struct llm_usage {
 /* What a call brought, filled as it goes: valid (partial) after a failure too. All in the task's arena. */
 struct llm_result {
 	struct bytes text;       /* all text so far, UTF-8, never ending inside a character */
-	struct bytes tool_calls; /* raw JSON array [{"id","name","arguments"(string)}] or empty */
+	struct bytes tool_calls; /* raw JSON array [{"id","name","arguments"(string)}] or empty; convert.h says what else may be in them */
+	struct bytes parts;      /* raw JSON array of content parts (convert.h) when the answer is more than text in front of calls, or empty */
 	struct bytes model;      /* as the provider named it, or empty */
 	enum llm_finish finish;
 	struct llm_usage usage;
@@ -50,16 +51,19 @@ struct llm_events {
 
 /* Where and how to call; strings are borrowed. */
 struct llm_provider {
-	const char *kind;     /* "echo" or "openai" (any openai-compatible server) */
-	const char *base_url; /* ".../v1" of an openai-compatible server; the path /chat/completions is added */
-	const char *api_key;  /* "" or NULL: no Authorization header */
+	const char *kind;     /* "echo", "openai" (any openai-compatible server), "anthropic" or "gemini" */
+	const char *base_url; /* up to and with the version (".../v1"); the path of the call is added */
+	const char *api_key;  /* "" or NULL: no header with a key */
 };
 
 /* Whether there is a provider of this kind. */
 bool llm_is_kind(struct bytes kind);
 
+/* The base URL of the vendor's own service; NULL where there is none, or no such kind. */
+const char *llm_default_url(struct bytes kind);
+
 /*
- * Calls the provider, streaming. Errors as fetch_run, and: ERR_PROVIDER_REFUSED (4xx), ERR_PROVIDER_RATE (429, fault.retry_after_s set),
+ * Calls the provider, streaming. Errors as fetch_run, and: ERR_PROVIDER_REFUSED (4xx, a blocked prompt), ERR_PROVIDER_RATE (429, fault.retry_after_s set),
  * ERR_PROVIDER_FAILED (5xx, or an error inside a 200 stream), ERR_PROVIDER_CUT (ended without a finish), ERR_PROVIDER_INVALID (not the protocol).
  */
 enum err llm_call(struct task *t, const struct llm_provider *p, const struct fetch_conf *conf, const struct llm_request *rq,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* llm_openai: chat completions as OpenAI and many compatible servers speak them: the request, from stored messages. */
-#include <math.h>
 #include <strings.h>
 
 #include "llm/convert_openai.h"
 #include "llm/openai_answer.h"
+#include "llm/request.h"
 
 /* The vendor's own service took up new names that many compatible servers do not know. */
 static bool is_vendor(const char *base_url)
@@ -98,47 +98,20 @@ static struct bytes make_body(struct task *t, const struct llm_request *rq, bool
 	buf_member_json(&b, "stream_options", BYTES("{\"include_usage\":true}"));
 	if (rq->max_output_tokens > 0)
 		buf_member_int(&b, to_vendor ? "max_completion_tokens" : "max_tokens", rq->max_output_tokens);
-	if (isfinite(rq->temperature) && rq->temperature >= 0) {
-		buf_add_member(&b, "temperature");
-		buf_addf(&b, "%.15g", rq->temperature);
-	}
+	if (request_has_temperature(rq))
+		request_add_real(&b, "temperature", rq->temperature);
 	buf_add_char(&b, '}');
 	return buf_bytes(&b);
 }
 
-/* A key with a line end or blank in it would end its header and start another. */
-static bool is_header_safe(const char *key)
-{
-	for (; *key; key++) {
-		if (*key <= 0x20 || *key >= 0x7f)
-			return false;
-	}
-	return true;
-}
-
 static enum err build(struct task *t, const struct llm_provider *p, const struct llm_request *rq, struct fetch_request *fetch_r)
 {
-	const char **headers = arena_array(t->arena, 5, sizeof(*headers));
-	size_t n = 0, url_n = strlen(p->base_url);
-
-	while (url_n > 0 && p->base_url[url_n - 1] == '/')
-		url_n--;
-	headers[n++] = "Content-Type: application/json";
-	headers[n++] = "Accept: text/event-stream";
-	headers[n++] = "User-Agent: parley";
-	if (p->api_key && p->api_key[0]) {
-		if (!is_header_safe(p->api_key))
-			return task_fail_internal(t, ERR_PROVIDER_REFUSED, "the provider's API key holds a blank or a control character");
-		headers[n++] = arena_printf(t->arena, "Authorization: Bearer %s", p->api_key);
-	}
-	*fetch_r = (struct fetch_request){ .method = "POST", .headers = headers, .client_fd = -1 };
-	fetch_r->url = arena_printf(t->arena, "%.*s/chat/completions", (int)url_n, p->base_url);
-	fetch_r->body = make_body(t, rq, is_vendor(p->base_url));
-	return ERR_OK;
+	return request_make(t, p, "/chat/completions", "Authorization: Bearer ", NULL, make_body(t, rq, is_vendor(p->base_url)), fetch_r);
 }
 
 const struct llm_driver llm_openai = {
 	.kind = "openai",
+	.default_url = "https://api.openai.com/v1",
 	.build = build,
 	.parse_begin = openai_answer_begin,
 	.parse_take = openai_answer_take,

@@ -9,6 +9,7 @@ struct llm_parser; /* a provider's own parser state, in the task's arena */
 
 struct llm_driver {
 	const char *kind;
+	const char *default_url; /* the vendor's own service, or NULL */
 	/* Builds body and headers (NULL-terminated, in the arena) and the URL. NULL: the driver answers by itself through `answer`. */
 	enum err (*build)(struct task *t, const struct llm_provider *p, const struct llm_request *rq, struct fetch_request *fetch_r);
 	/* Starts a parser for an answer of this status; it fills result_r and calls ev as bytes arrive. */
@@ -23,7 +24,9 @@ struct llm_driver {
 			   struct llm_result *result_r);
 };
 
+extern const struct llm_driver llm_anthropic;
 extern const struct llm_driver llm_echo;
+extern const struct llm_driver llm_gemini;
 extern const struct llm_driver llm_openai;
 
 #endif

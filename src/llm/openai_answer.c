@@ -5,13 +5,6 @@
  */
 #include "llm/openai_answer.h"
 
-#include "llm/sse.h"
-
-#define MAX_EVENT (4 * 1024 * 1024)
-#define MAX_TOOLS 128
-#define MAX_ERROR_BODY 8192 /* collected of an error's body */
-#define MAX_ERROR_TEXT 2048 /* of it in the log */
-
 enum shape { SHAPE_UNKNOWN, SHAPE_STREAM, SHAPE_WHOLE, SHAPE_ERROR };
 
 /* A tool call as its fragments come in. */
@@ -38,76 +31,12 @@ struct llm_parser {
 
 static enum err fail_protocol(struct llm_parser *ps, const char *why)
 {
-	return task_fail_internal(ps->task, ERR_PROVIDER_INVALID, "the provider's answer: %s", why);
+	return answer_fail_protocol(ps->task, why);
 }
 
-/* ---- errors ---- */
-
-static struct bytes cut_text(struct bytes text, size_t max)
-{
-	if (text.n <= max)
-		return text;
-	while (max > 0 && ((unsigned char)text.p[max] & 0xc0) == 0x80)
-		max--;
-	return (struct bytes){ text.p, max };
-}
-
-/* Bytes of unknown make, harmless in a log. */
-static struct bytes plain_text(struct arena *a, struct bytes body)
-{
-	char *copy;
-
-	body = cut_text(body, MAX_ERROR_TEXT);
-	copy = arena_copy(a, body.p, body.n);
-	for (size_t i = 0; i < body.n; i++) {
-		if (copy[i] < 0x20 || copy[i] > 0x7e)
-			copy[i] = copy[i] == '\n' || copy[i] == '\r' || copy[i] == '\t' ? ' ' : '?';
-	}
-	return (struct bytes){ copy, body.n };
-}
-
-/* What an error's body says, for the log: its message where it has one. */
-static struct bytes describe_error(struct task *t, struct bytes body)
-{
-	struct bytes error, text = { 0 };
-	struct jsonx_flaw flaw;
-
-	if (!jsonx_check_strict(t->arena, body, &flaw))
-		return plain_text(t->arena, body);
-	error = member_of(body, "error");
-	if (is_string(error))
-		text = error;
-	else if (is_string(member_of(error, "message")))
-		text = member_of(error, "message");
-	else if (is_string(member_of(body, "message")))
-		text = member_of(body, "message");
-	else
-		return plain_text(t->arena, body);
-	return cut_text(jsonx_string(t->arena, text), MAX_ERROR_TEXT);
-}
-
-/* The failure that a status of 300 and above means. */
 static enum err fail_status(struct llm_parser *ps)
 {
-	struct bytes text = describe_error(ps->task, buf_bytes(&ps->body));
-	enum err e = ERR_PROVIDER_INVALID;
-
-	if (ps->status == 429)
-		e = ERR_PROVIDER_RATE;
-	else if (ps->status >= 500)
-		e = ERR_PROVIDER_FAILED;
-	else if (ps->status >= 400)
-		e = ERR_PROVIDER_REFUSED;
-	task_fail_internal(ps->task, e, "the provider answered %d: %.*s", ps->status, (int)text.n, text.p ? text.p : "");
-	ps->task->fault.retry_after_s = ps->retry_after_s;
-	return e;
-}
-
-static enum err fail_in_stream(struct llm_parser *ps, struct bytes data)
-{
-	struct bytes text = describe_error(ps->task, data);
-
-	return task_fail_internal(ps->task, ERR_PROVIDER_FAILED, "the provider's answer is an error: %.*s", (int)text.n, text.p ? text.p : "");
+	return answer_fail_status(ps->task, ps->status, ps->retry_after_s, buf_bytes(&ps->body));
 }
 
 /* ---- parts of a chunk ---- */
@@ -154,7 +83,7 @@ static struct tool *find_tool(struct llm_parser *ps, int64_t index, struct bytes
 	}
 	if (found && (id.n == 0 || found->id.n == 0 || bytes_equal(id, buf_bytes(&found->id))))
 		return found;
-	if (ps->n_tools >= MAX_TOOLS)
+	if (ps->n_tools >= ANSWER_MAX_TOOLS)
 		return NULL;
 	found = arena_alloc(ps->task->arena, sizeof(*found));
 	found->index = index;
@@ -259,25 +188,11 @@ static enum err take_choice(struct llm_parser *ps, struct bytes choice)
 	return e;
 }
 
-/* A count of tokens; some servers write it as a real number. False if it is none. */
-static bool read_count(struct bytes raw, int64_t *count_r)
-{
-	enum jsonx_type type = jsonx_type(raw);
-
-	if (type == JSONX_INT)
-		*count_r = jsonx_int(raw);
-	else if (type == JSONX_REAL && jsonx_real(raw) >= 0 && jsonx_real(raw) < 1e15)
-		*count_r = (int64_t)jsonx_real(raw);
-	else
-		return false;
-	return *count_r >= 0;
-}
-
 static void take_usage(struct llm_parser *ps, struct bytes usage)
 {
 	struct llm_usage u = { .is_known = true };
 
-	if (read_count(member_of(usage, "prompt_tokens"), &u.input_tokens) && read_count(member_of(usage, "completion_tokens"), &u.output_tokens))
+	if (answer_count(member_of(usage, "prompt_tokens"), &u.input_tokens) && answer_count(member_of(usage, "completion_tokens"), &u.output_tokens))
 		ps->result->usage = u;
 }
 
@@ -291,7 +206,7 @@ static enum err take_object(struct llm_parser *ps, struct bytes object)
 		return fail_protocol(ps, "it is no JSON object");
 	error = jsonx_member(object, "error");
 	if (error.n > 0 && jsonx_type(error) != JSONX_NULL)
-		return fail_in_stream(ps, object);
+		return answer_fail_inside(ps->task, object);
 	model = jsonx_member(object, "model");
 	if (ps->result->model.n == 0 && is_string(model))
 		ps->result->model = arena_bytes(ps->task->arena, jsonx_string(ps->scratch, model));
@@ -311,11 +226,6 @@ static enum err take_object(struct llm_parser *ps, struct bytes object)
 
 /* ---- the stream ---- */
 
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
 static enum err take_event(void *arg, const struct sse_event *event)
 {
 	struct llm_parser *ps = arg;
@@ -328,7 +238,7 @@ static enum err take_event(void *arg, const struct sse_event *event)
 		return ERR_OK;
 	ps->has_event = true;
 	if (bytes_equal(event->name, BYTES("error")))
-		return fail_in_stream(ps, data);
+		return answer_fail_inside(ps->task, data);
 	if (bytes_equal(data, BYTES("[DONE]"))) {
 		ps->is_done = true;
 		return ERR_OK;
@@ -360,7 +270,7 @@ struct llm_parser *openai_answer_begin(struct task *t, int status, int retry_aft
 	ps->tools_end = &ps->tools;
 	ps->scratch = arena_open(4096);
 	arena_defer(t->arena, close_scratch, ps->scratch);
-	sse_init(&ps->sse, t, MAX_EVENT, take_event, ps);
+	sse_init(&ps->sse, t, ANSWER_MAX_EVENT, take_event, ps);
 	buf_init(&ps->text, t->arena, 0);
 	buf_init(&ps->body, t->arena, 0);
 	return ps;
@@ -391,8 +301,8 @@ enum err openai_answer_take(struct llm_parser *ps, struct bytes piece)
 		task_clear_fault(ps->task); /* what follows the end mark is of no interest */
 		return ERR_OK;
 	}
-	if (ps->shape == SHAPE_ERROR && piece.n > MAX_ERROR_BODY - ps->body.n) {
-		buf_add(&ps->body, piece.p, MAX_ERROR_BODY - ps->body.n);
+	if (ps->shape == SHAPE_ERROR && piece.n > ANSWER_MAX_ERROR - ps->body.n) {
+		buf_add(&ps->body, piece.p, ANSWER_MAX_ERROR - ps->body.n);
 		return fail_status(ps);
 	}
 	buf_add_bytes(&ps->body, piece);

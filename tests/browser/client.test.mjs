@@ -132,6 +132,7 @@ test("only what may succeed by itself is retried, and never a turn that has begu
 test("the text of a content is its string or its text parts", () => {
 	assert.equal(contentText("a"), "a");
 	assert.equal(contentText([{ type: "text", text: "a" }, { type: "image", url: "x" }, { type: "text", text: "b" }]), "a\nb");
+	assert.equal(contentText([{ type: "text", text: "a" }, { type: "text", text: "", gemini: {} }, { type: "text", text: "b" }], ""), "ab");
 	for (const content of [null, undefined, 5, {}, [null, 3, { text: 4 }]])
 		assert.equal(contentText(content), "");
 });

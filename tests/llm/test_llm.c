@@ -106,9 +106,11 @@ static struct fetch_conf conf(void)
 				    .allow_hosts = "127.0.0.1" };
 }
 
+static const char *kind = "openai";
+
 static enum err ask_with(const char *model, const struct fetch_conf *c, int client_fd, int tick_ms, struct llm_result *r)
 {
-	struct llm_provider p = { "openai", base_url, "k-very-secret" };
+	struct llm_provider p = { kind, base_url, "k-very-secret" };
 	struct llm_message m = { BYTES("user"), BYTES("\"Hi \\u4e16\"" ), { 0 } };
 	struct llm_request rq = { .model = model, .messages = &m, .n_messages = 1, .temperature = -1 };
 	enum err e;
@@ -165,6 +167,11 @@ Test(llm, kinds_are_known_by_name)
 
 	cr_expect(llm_is_kind(BYTES("echo")));
 	cr_expect(llm_is_kind(BYTES("openai")));
+	cr_expect(llm_is_kind(BYTES("anthropic")));
+	cr_expect(llm_is_kind(BYTES("gemini")));
+	cr_expect_str_eq(llm_default_url(BYTES("anthropic")), "https://api.anthropic.com/v1");
+	cr_expect_null(llm_default_url(BYTES("echo")));
+	cr_expect_null(llm_default_url(BYTES("open")));
 	cr_expect_not(llm_is_kind(BYTES("open")));
 	cr_expect_not(llm_is_kind(BYTES("")));
 	cr_expect_eq(llm_call(&task, &p, &c, &rq, -1, 0, &events, &r), ERR_PROVIDER_REFUSED);
@@ -323,4 +330,52 @@ Test(llm, the_first_token_comes_as_soon_as_the_provider_sends_it)
 	}
 	/* The stub sends an empty chunk, waits 40 ms, and then the first word; the whole answer takes it ten times as long. */
 	cr_expect(worst < 250000, "%d us", (int)worst);
+}
+
+/* What asking one model of a kind gives. */
+struct expectation {
+	const char *kind, *model;
+	enum err e;
+	const char *text;
+};
+
+/* TRN-2 */
+Test(llm, the_other_forms_behave_alike)
+{
+	static const struct expectation rows[] = {
+		{ "anthropic", "ok", ERR_OK, HELLO }, { "anthropic", "bytes", ERR_OK, HELLO }, { "anthropic", "crlf", ERR_OK, HELLO },
+		{ "anthropic", "cr", ERR_OK, HELLO }, { "anthropic", "unknown", ERR_OK, HELLO }, { "anthropic", "slow:1", ERR_OK, HELLO },
+		{ "anthropic", "split-utf8", ERR_OK, "Gr\xc3\xbc\xc3\x9f" "e, \xe4\xb8\x96\xe7\x95\x8c \xf0\x9f\x8c\x8d!" },
+		{ "anthropic", "thoughts", ERR_OK, "Thought over." }, { "anthropic", "tools", ERR_OK, "Let me see." },
+		{ "anthropic", "cut-tool", ERR_OK, "Let me see." }, { "anthropic", "cut", ERR_PROVIDER_CUT, "Hello from" },
+		{ "anthropic", "error-in-stream", ERR_PROVIDER_FAILED, "Hello from" }, { "anthropic", "429", ERR_PROVIDER_RATE, "" },
+		{ "anthropic", "529", ERR_PROVIDER_FAILED, "" }, { "anthropic", "400", ERR_PROVIDER_REFUSED, "" },
+		{ "anthropic", "401", ERR_PROVIDER_REFUSED, "" }, { "anthropic", "no such model", ERR_PROVIDER_REFUSED, "" },
+		{ "gemini", "ok", ERR_OK, HELLO }, { "gemini", "bytes", ERR_OK, HELLO }, { "gemini", "crlf", ERR_OK, HELLO }, { "gemini", "cr", ERR_OK, HELLO },
+		{ "gemini", "slow:1", ERR_OK, HELLO },
+		{ "gemini", "split-utf8", ERR_OK, "Gr\xc3\xbc\xc3\x9f" "e, \xe4\xb8\x96\xe7\x95\x8c \xf0\x9f\x8c\x8d!" },
+		{ "gemini", "thoughts", ERR_OK, "Thought over." }, { "gemini", "tools", ERR_OK, "" }, { "gemini", "cut", ERR_PROVIDER_CUT, "Hello from the" },
+		{ "gemini", "error-in-stream", ERR_PROVIDER_FAILED, "Hello from the" }, { "gemini", "blocked", ERR_PROVIDER_REFUSED, "" },
+		{ "gemini", "429", ERR_PROVIDER_RATE, "" }, { "gemini", "503", ERR_PROVIDER_FAILED, "" }, { "gemini", "400", ERR_PROVIDER_REFUSED, "" },
+		{ "gemini", "no such model", ERR_PROVIDER_REFUSED, "" },
+	};
+	struct llm_result r;
+
+	start_stub();
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct expectation *x = &rows[i];
+		enum err e;
+
+		kind = x->kind;
+		e = ask(x->model, &r);
+		cr_expect_eq(e, x->e, "%s %s: %s %s", x->kind, x->model, err_code(e), task.fault.internal);
+		cr_expect(bytes_equal(r.text, bytes_of(x->text)), "%s %s: %.*s", x->kind, x->model, (int)r.text.n, r.text.p);
+		cr_expect_eq(task.fault.retry_after_s, e == ERR_PROVIDER_RATE ? 7 : 0, "%s %s", x->kind, x->model);
+		cr_expect_eq(r.parts.n > 0, strcmp(x->model, "thoughts") == 0, "%s %s", x->kind, x->model);
+		cr_expect_eq(r.tool_calls.n > 0, strcmp(x->model, "tools") == 0, "%s %s", x->kind, x->model);
+		if (e == ERR_OK)
+			cr_expect(r.usage.input_tokens == 11 && r.usage.output_tokens == 7, "%s %s", x->kind, x->model);
+	}
+	cr_expect(jsonx_bool(jsonx_member(jsonx_member(stats(), "last_request"), "has_key")));
+	kind = "openai";
 }

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* gemini_answer: parses what generateContent answers: a stream of responses, one or a list of them, or an error. */
+#ifndef PARLEY_LLM_GEMINI_ANSWER_H
+#define PARLEY_LLM_GEMINI_ANSWER_H
+
+#include "llm/llm_private.h"
+
+/* The parser's members of llm_driver. Every JSON text passes jsonx_check_strict before it is read. */
+struct llm_parser *gemini_answer_begin(struct task *t, int status, int retry_after_s, const struct llm_events *ev,
+				       struct llm_result *result_r);
+enum err gemini_answer_take(struct llm_parser *ps, struct bytes piece) MUST_CHECK;
+bool gemini_answer_is_whole(const struct llm_parser *ps);
+enum err gemini_answer_end(struct llm_parser *ps) MUST_CHECK;
+
+#endif

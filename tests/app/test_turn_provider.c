@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* test_turn_provider: turns over each provider's form of API, against a server in a thread; one conversation goes on over all of them. */
+#include "harness.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A provider in a thread: answers each request with the stream it is told, and keeps what it was asked. */
+struct fake_provider {
+	int listener, port;
+	const char *_Atomic stream;
+	char asked[65536];
+	pthread_t thread;
+};
+
+/* Reads a whole request; false when it does not come. */
+static bool read_request(struct fake_provider *p, int fd)
+{
+	size_t n = 0;
+	for (;;) {
+		ssize_t got = read(fd, p->asked + n, sizeof p->asked - 1 - n);
+		if (got <= 0)
+			return false;
+		n += (size_t)got;
+		p->asked[n] = 0;
+		const char *body = strstr(p->asked, "\r\n\r\n"), *length = strcasestr(p->asked, "content-length:");
+		if (body && length && n >= (size_t)(body + 4 - p->asked) + (size_t)atoi(length + 15))
+			return true;
+	}
+}
+
+static void *serve(void *arg)
+{
+	struct fake_provider *p = arg;
+	for (;;) {
+		int fd = accept(p->listener, NULL, NULL);
+		if (fd < 0)
+			return NULL;
+		if (read_request(p, fd))
+			dprintf(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n%s", p->stream);
+		close(fd);
+	}
+}
+
+static void start_provider(struct fake_provider *p)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof at;
+	p->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	cr_assert(p->listener >= 0 && bind(p->listener, (struct sockaddr *)&at, sizeof at) == 0 && listen(p->listener, 16) == 0);
+	cr_assert_eq(getsockname(p->listener, (struct sockaddr *)&at, &n), 0);
+	p->port = ntohs(at.sin_port);
+	cr_assert_eq(pthread_create(&p->thread, NULL, serve, p), 0);
+}
+
+static void stop_provider(struct fake_provider *p)
+{
+	shutdown(p->listener, SHUT_RDWR);
+	pthread_join(p->thread, NULL);
+	close(p->listener);
+}
+
+static void allow_local(struct conf *c)
+{
+	c->provider_allow_hosts = "127.0.0.1";
+}
+
+/* Defines a provider of a kind at the server's port and returns its name: providers are the install's, so it is a new one. */
+static const char *add_provider(struct api *h, const struct fake_provider *p, const char *kind)
+{
+	struct ident random = ident_new();
+	char name[IDENT_SIZE];
+	ident_format("fake-", &random, name);
+	struct provider made = { bytes_of(name), bytes_of(kind), bytes_of(api_text(h, "http://127.0.0.1:%d/v1", p->port)), BYTES("") };
+	cr_assert_eq(provider_create(&h->task, h->app, &made), ERR_OK, "%s", h->task.fault.detail);
+	return api_text(h, "%s", name);
+}
+
+static void use_provider(struct api *h, const char *provider)
+{
+	struct answer a = api_patch(h, h->sk, api_text(h, "{\"provider\":\"%s\",\"model\":\"m-1\"}", provider), "/v1/agents/poly");
+	must_be(a, 200);
+}
+
+#define ANTHROPIC(deltas) \
+	"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"type\":\"message\",\"model\":\"claude-x\",\"content\":[]," \
+	"\"usage\":{\"input_tokens\":5,\"cache_read_input_tokens\":4,\"output_tokens\":1}}}   \n\n" deltas \
+	"event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":6}}\n\n" \
+	"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+#define BLOCK(i, start, delta) "data: {\"type\":\"content_block_start\",\"index\":" #i ",\"content_block\":" start "}\n\n" delta \
+	"data: {\"type\":\"content_block_stop\",\"index\":" #i "}\n\n"
+#define DELTA(i, delta) "data: {\"type\":\"content_block_delta\",\"index\":" #i ",\"delta\":" delta "}\n\n"
+#define THOUGHTFUL ANTHROPIC( \
+	BLOCK(0, "{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}", DELTA(0, "{\"type\":\"thinking_delta\",\"thinking\":\"Secretly\"}") \
+	      DELTA(0, "{\"type\":\"signature_delta\",\"signature\":\"SigA==\"}")) \
+	BLOCK(1, "{\"type\":\"text\",\"text\":\"\"}", DELTA(1, "{\"type\":\"text_delta\",\"text\":\"Good \"}") \
+	      DELTA(1, "{\"type\":\"text_delta\",\"text\":\"day\"}")))
+#define SIGNED "data: {\"candidates\":[{\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\"Fine \"}]}}],\"modelVersion\":\"gemini-x\"}\n\n" \
+	"data: {\"candidates\":[{\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\"thanks\"},{\"text\":\"\",\"thoughtSignature\":\"SigG==\"}]},\"finishReason\":\"STOP\"}]," \
+	"\"usageMetadata\":{\"promptTokenCount\":20,\"candidatesTokenCount\":2,\"thoughtsTokenCount\":3}}\n\n"
+#define PLAIN "data: {\"model\":\"gpt-x\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Bye\"},\"finish_reason\":null}]}\n\n" \
+	"data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
+
+static bool was_asked(const struct fake_provider *p, const char *words)
+{
+	return strstr(p->asked, words) != NULL;
+}
+
+/* TRN-2, MSG-6: what a provider signed goes back to it and to no other. */
+Test(turn_provider, a_conversation_goes_on_over_all_forms)
+{
+	struct api *h = api_open_with(0, allow_local);
+	static struct fake_provider p;
+	start_provider(&p);
+	const char *anthropic = add_provider(h, &p, "anthropic"), *gemini = add_provider(h, &p, "gemini"), *openai = add_provider(h, &p, "openai");
+	struct answer a = api_post(h, h->sk, api_text(h,
+			"{\"name\":\"poly\",\"provider\":\"%s\",\"model\":\"m-1\",\"instructions\":\"Be brief\"}", anthropic), "/v1/agents");
+	must_be(a, 201);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"poly\"}", NULL);
+
+	p.stream = THOUGHTFUL;
+	a = api_post(h, h->sk, "{\"message\":\"Hello\"}", "/v1/sessions/%s/turns", id);
+	must_be(a, 200);
+	assert_str(a, "result", "Good day");
+	assert_str(a, "finish", "stop");
+	assert_int(a, "usage.input_tokens", 9);
+	assert_int(a, "usage.output_tokens", 6);
+	assert_str(a, "message.model", "claude-x");
+	cr_assert_eq(count_at(&a, "message.content"), 2);
+	assert_str(a, "message.content[1].text", "Good day");
+	cr_assert(was_asked(&p, "POST /v1/messages ") && was_asked(&p, "anthropic-version: 2023-06-01"), "%s", p.asked);
+	cr_assert(was_asked(&p,
+			"\"max_tokens\":4096,\"system\":\"Be brief\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]"), "%s", p.asked);
+	struct answer turn = api_get(h, h->sk, "/v1/sessions/%s/turns/%s", id, str_at(&a, "turn_id"));
+	assert_str(turn, "result", "Good day");
+
+	use_provider(h, gemini);
+	p.stream = SIGNED;
+	a = api_post(h, h->sk, "{\"message\":\"How are you?\"}", "/v1/sessions/%s/turns", id);
+	must_be(a, 200);
+	assert_str(a, "result", "Fine thanks");
+	assert_int(a, "usage.input_tokens", 20);
+	assert_int(a, "usage.output_tokens", 5);
+	assert_str(a, "message.model", "gemini-x");
+	cr_assert(was_asked(&p, "POST /v1/models/m-1:streamGenerateContent?alt=sse "), "%s", p.asked);
+	cr_assert(was_asked(&p,
+			"\"contents\":[{\"role\":\"user\",\"parts\":[{\"text\":\"Hello\"}]},{\"role\":\"model\",\"parts\":[{\"text\":\"Good day\"}]},"), "%s", p.asked);
+	cr_assert(!was_asked(&p, "SigA") && !was_asked(&p, "Secretly"), "%s", p.asked);
+
+	use_provider(h, openai);
+	p.stream = PLAIN;
+	a = api_post(h, h->sk, "{\"message\":\"Go on\"}", "/v1/sessions/%s/turns", id);
+	must_be(a, 200);
+	assert_str(a, "result", "Bye");
+	assert_str(a, "message.content", "Bye");
+	cr_assert(was_asked(&p, "POST /v1/chat/completions ") && was_asked(&p, "Good day") && was_asked(&p, "Fine thanks"), "%s", p.asked);
+	cr_assert(!was_asked(&p, "SigA") && !was_asked(&p, "Secretly") && !was_asked(&p, "SigG"), "%s", p.asked);
+
+	use_provider(h, anthropic);
+	p.stream = ANTHROPIC(BLOCK(0, "{\"type\":\"text\",\"text\":\"\"}", DELTA(0, "{\"type\":\"text_delta\",\"text\":\"Again\"}")));
+	a = api_post(h, h->sk, "{\"message\":\"Once more\"}", "/v1/sessions/%s/turns", id);
+	must_be(a, 200);
+	assert_str(a, "message.content", "Again");
+	cr_assert(was_asked(&p,
+			"{\"type\":\"thinking\",\"thinking\":\"Secretly\",\"signature\":\"SigA==\"},{\"type\":\"text\",\"text\":\"Good day\"}"), "%s", p.asked);
+	cr_assert(!was_asked(&p, "SigG"), "%s", p.asked);
+
+	use_provider(h, gemini);
+	p.stream = SIGNED;
+	a = api_post(h, h->sk, "{\"message\":\"And more\"}", "/v1/sessions/%s/turns", id);
+	must_be(a, 200);
+	cr_assert(was_asked(&p, "{\"text\":\"Fine thanks\"},{\"text\":\"\",\"thoughtSignature\":\"SigG==\"}"), "%s", p.asked);
+	stop_provider(&p);
+	api_close(&h);
+}
+
+/* TRN-5: an answer that breaks into an error fails the turn and keeps its text. */
+Test(turn_provider, an_error_in_the_stream_fails_the_turn)
+{
+	static const struct {
+		const char *kind, *stream, *code, *text;
+	} rows[] = {
+		{ "anthropic", "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"Half\"}}\n\n"
+			       "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n", "provider_failed", "Half" },
+		{ "gemini", "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"Half\"}]}}]}\n\n{\"error\":{\"code\":503,\"message\":\"Overloaded\"}}", "provider_failed", "Half" },
+		{ "gemini", "data: {\"promptFeedback\":{\"blockReason\":\"SAFETY\"}}\n\n", "provider_refused", "" },
+		{ "anthropic", "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"Half\"}}\n\n", "provider_cut", "Half" },
+	};
+	struct api *h = api_open_with(0, allow_local);
+	static struct fake_provider p;
+	start_provider(&p);
+	struct answer a = api_post(h, h->sk, "{\"name\":\"poly\"}", "/v1/agents");
+	must_be(a, 201);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"poly\"}", NULL);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		use_provider(h, add_provider(h, &p, rows[i].kind));
+		p.stream = rows[i].stream;
+		a = api_post(h, h->sk, "{\"message\":\"Hello\"}", "/v1/sessions/%s/turns", id);
+		must_be(a, 502);
+		assert_str(a, "code", rows[i].code);
+		struct answer turn = api_get(h, h->sk, "/v1/sessions/%s/turns/%s", id, str_at(&a, "turn_id"));
+		assert_str(turn, "status", "failed");
+		assert_str(turn, "result", rows[i].text);
+	}
+	stop_provider(&p);
+	api_close(&h);
+}
