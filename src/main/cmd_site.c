@@ -7,6 +7,7 @@
 #include "app/render.h"
 #include "app/site.h"
 #include "base/stamp.h"
+#include "llm/llm.h"
 #include "main/cli.h"
 #include "main/main.h"
 
@@ -267,9 +268,12 @@ static int cmd_provider_add(struct cli *c)
 	struct cli_option o[] = { { .name = "--kind" }, { .name = "--base-url" }, { .name = "--key-file" }, { .name = "--if-absent", .is_flag = true }, { .name = NULL } };
 	struct bytes name;
 	size_t n;
-	if (!cli_parse(c, o, &name, 1, &n) || n != 1 || !o[1].n)
-		return usage("provider add NAME --base-url URL [--kind openai] [--key-file FILE] [--if-absent]");
+	if (!cli_parse(c, o, &name, 1, &n) || n != 1)
+		return usage("provider add NAME [--kind openai|anthropic|gemini] [--base-url URL] [--key-file FILE] [--if-absent]");
 	struct provider in = { .name = name, .kind = o[0].n ? last_value(&o[0]) : BYTES("openai"), .base_url = last_value(&o[1]), .key_file = last_value(&o[2]) };
+	const char *own = llm_default_url(in.kind);
+	if (!o[1].n && own)
+		in.base_url = bytes_of(own);
 	enum err e = provider_create(c->task, c->app, &in);
 	if (e == ERR_CONFLICT && o[3].n)
 		e = ERR_OK;
@@ -377,7 +381,7 @@ const struct cli_command cmd_site_commands[] = {
 	{ "key add", "SITE --kind secret|publishable [--label TEXT]", "Create a key; prints it, once", CLI_NEEDS_APP, cmd_key_add },
 	{ "key list", "SITE", "List a site's keys", CLI_NEEDS_APP, cmd_key_list },
 	{ "key revoke", "SITE KEY_ID", "Revoke a key", CLI_NEEDS_APP, cmd_key_revoke },
-	{ "provider add", "NAME --base-url URL [--kind openai] [--key-file FILE] [--if-absent]", "Define a provider that agents can name", CLI_NEEDS_APP, cmd_provider_add },
+	{ "provider add", "NAME [--kind openai|anthropic|gemini] [--base-url URL] [--key-file FILE] [--if-absent]", "Define a provider that agents can name", CLI_NEEDS_APP, cmd_provider_add },
 	{ "provider list", "", "List the providers", CLI_NEEDS_APP, cmd_provider_list },
 	{ "agent add", "SITE NAME [--title T] [--provider P] [--model M] [--instructions TEXT] ...", "Create an agent; prints its id", CLI_NEEDS_APP, cmd_agent_add },
 	{ "agent list", "SITE", "List a site's agents", CLI_NEEDS_APP, cmd_agent_list },
