@@ -6,6 +6,7 @@
  */
 #include "app/conversation.h"
 
+#include "app/idem.h"
 #include "app/lineage.h"
 #include "base/stamp.h"
 
@@ -195,7 +196,9 @@ enum err conversation_detach(struct task *t, struct db_conn *c, const struct ide
 	enum err e = db_run(t, c, &stmts[DETACH], DB_ARGS(db_ident(&nobody), db_ident(id), db_ident(session), db_ident(site)), &n);
 	if (!e && n == 0)
 		e = task_fail(t, ERR_NOT_FOUND, NONE_FITS);
-	return e ? e : db_run(t, c, &stmts[NOTE], DB_ARGS(db_ident(id), db_ident(site), db_int(stamp_now())), NULL);
+	if (!e)
+		e = db_run(t, c, &stmts[NOTE], DB_ARGS(db_ident(id), db_ident(site), db_int(stamp_now())), NULL);
+	return e ? e : idem_erase(t, c, site, session);
 }
 
 enum err conversation_clear(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session, struct ident *id_r)
@@ -204,6 +207,8 @@ enum err conversation_clear(struct task *t, struct db_conn *c, const struct iden
 	enum err e = point_session(t, c, CLEAR, site, session, id_r); /* takes the session's row */
 	if (!e)
 		e = conversation_detach_all(t, c, site, session);
+	if (!e)
+		e = idem_erase(t, c, site, session);
 	if (e)
 		return e;
 	return db_run(t, c, &stmts[INSERT],

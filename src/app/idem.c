@@ -10,8 +10,9 @@
 #define KEY_MIN_PUBLIC 16
 #define SWEEP_ROUNDS 50
 
-enum { FIND, STORE, TAKE_OVER, FINISH, FORGET, OLD, REMOVE };
+enum { FIND, STORE, TAKE_OVER, FINISH, FORGET, OLD, REMOVE, ERASE };
 static const struct db_stmt stmts[] = {
+	[ERASE] = { "UPDATE idempotency SET status = 2, body = ? WHERE session = ? AND site = ? AND status >= 200", NULL, NULL },
 	[FIND] = { "SELECT body_hash, session, turn, status, body, expires_at FROM idempotency WHERE hash = ? AND site = ?", NULL, NULL },
 	[STORE] = { "INSERT INTO idempotency (hash, site, body_hash, session, turn, status, body, created_at, expires_at)"
 		    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
@@ -76,6 +77,8 @@ enum err idem_begin(struct call *c, struct idem_record *record_r)
 	struct bytes body_hash = db_cell_bytes(r, 0, 0);
 	if (body_hash.n != sizeof c->idem.body_hash || memcmp(body_hash.p, c->idem.body_hash, body_hash.n) != 0)
 		return task_fail(c->task, ERR_KEY_REUSED, "this Idempotency-Key came with another request before");
+	if (db_cell_int(r, 0, 3) == IDEM_ERASED)
+		return task_fail(c->task, ERR_CONFLICT, "the request with this Idempotency-Key was answered; its answer was erased with messages of its session");
 	record_r->is_found = true;
 	db_cell_ident(r, 0, 1, &record_r->session);
 	db_cell_ident(r, 0, 2, &record_r->turn);
@@ -124,6 +127,12 @@ enum err idem_finish(struct task *t, struct db_conn *c, const unsigned char hash
 	struct bytes packed = codec_pack(t->arena, body);
 	return db_run(t, c, &stmts[FINISH],
 		      DB_ARGS(db_int(status), db_blob(packed.p, packed.n), db_blob(hash, SECRET_HASH_SIZE), db_ident(site), db_ident(turn)), NULL);
+}
+
+enum err idem_erase(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session)
+{
+	struct bytes nothing = codec_pack(t->arena, (struct bytes){ NULL, 0 });
+	return db_run(t, c, &stmts[ERASE], DB_ARGS(db_blob(nothing.p, nothing.n), db_ident(session), db_ident(site)), NULL);
 }
 
 enum err idem_forget(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session)

@@ -10,6 +10,7 @@
 
 #define IDEM_RUNNING 0   /* status of a turn that runs */
 #define IDEM_RELEASED 1  /* status of a turn that failed: the key is free to try again */
+#define IDEM_ERASED 2    /* it was answered, and the answer was erased with messages it may hold: the key stays used */
 
 /* What is stored under a key. */
 struct idem_record {
@@ -21,7 +22,7 @@ struct idem_record {
 
 /*
  * Reads the header into c->idem, and what is stored under it. ERR_INVALID for a malformed key, ERR_KEY_REUSED when the key came with another
- * request before. Without the header c->idem stays inactive and nothing is found.
+ * request before, ERR_CONFLICT when its answer was erased. Without the header c->idem stays inactive and nothing is found.
  */
 enum err idem_begin(struct call *c, struct idem_record *record_r) MUST_CHECK;
 
@@ -39,6 +40,12 @@ enum err idem_reserve(struct task *t, struct db_conn *c, const struct idem *idem
 /* For a turn that ends: its answer, or IDEM_RELEASED with no body. Does nothing when no key names the turn. */
 enum err idem_finish(struct task *t, struct db_conn *c, const unsigned char hash[SECRET_HASH_SIZE], const struct ident *site,
 		     const struct ident *turn, int status, struct bytes body) MUST_CHECK;
+
+/*
+ * Erases the answers kept of a session's requests, within the transaction that takes messages away which they may hold. Their keys stay used, so
+ * that no retry does its work again.
+ */
+enum err idem_erase(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session) MUST_CHECK;
 
 /* Removes what is kept of a session's answers, within the transaction that deletes it. */
 enum err idem_forget(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session) MUST_CHECK;

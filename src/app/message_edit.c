@@ -129,6 +129,8 @@ static enum err erase_in(struct task *t, struct db_conn *c, void *arg)
 {
 	struct erasure *x = arg;
 	enum err e = change_row(t, c, x);
+	if (!e)
+		e = idem_erase(t, c, &x->h->site, &x->h->session);
 	if (e || !x->idem->is_active)
 		return e;
 	struct buf b;

@@ -137,6 +137,7 @@ static bool fails_by_kind(const struct api_route *r, enum err e)
 		return r->scope != SCOPE_PUBLIC && r->scope != SCOPE_START;
 	case ERR_NOT_FOUND:
 		return strchr(r->path, '{') != NULL;
+	case ERR_CONFLICT: /* the answer of the key was erased */
 	case ERR_REQUEST_RUNNING:
 	case ERR_KEY_REUSED:
 		return is_keyed;

@@ -143,6 +143,42 @@ Test(message_edit, a_cleared_history_is_gone_and_the_session_stays)
 	api_close(&h);
 }
 
+/* MSG-5, MSG-10: the answers kept for keys hold the text too; without it the key is still used. */
+Test(message_edit, what_is_erased_leaves_the_answers_of_keys_as_well)
+{
+	static const char *const ways[] = { "redact", "delete", "clear", "branch" };
+	for (size_t i = 0; i < COUNT(ways); i++) {
+		struct api *h = api_open();
+		const char *id = new_session(h, h->sk, NULL, NULL), *body = "{\"role\":\"user\",\"content\":\"a secret\"}";
+		struct answer said = api_post_once(h, h->sk, "once", body, "/v1/sessions/%s/messages", id);
+		must_be(said, 201);
+		struct answer turn = api_post_once(h, h->sk, "turn", "{\"message\":\"a secret\"}", "/v1/sessions/%s/turns", id);
+		must_be(turn, 200);
+		if (i == 3) {
+			struct answer other = api_post(h, h->sk, NULL, "/v1/sessions/%s/conversations", id);
+			must_be(other, 201);
+		}
+		struct answer gone = i == 0 ? api_post_once(h, h->sk, "redact", NULL, "/v1/sessions/%s/messages/%s/redact", id, str_at(&said, "id")) :
+				     i == 1 ? api_delete(h, h->sk, "/v1/sessions/%s/messages/%s", id, str_at(&said, "id")) :
+				     i == 2 ? api_delete(h, h->sk, "/v1/sessions/%s/messages", id) :
+					      api_delete(h, h->sk, "/v1/sessions/%s/conversations/%s", id, str_at(&said, "conversation_id"));
+		must_be(gone, i ? 204 : 200);
+		struct answer again = api_post_once(h, h->sk, "once", body, "/v1/sessions/%s/messages", id);
+		assert_code(again, 409, "conflict");
+		struct answer turn_again = api_post_once(h, h->sk, "turn", "{\"message\":\"a secret\"}", "/v1/sessions/%s/turns", id);
+		assert_code(turn_again, 409, "conflict");
+		cr_assert_null(memmem(again.body.p, again.body.n, "a secret", 8));
+		struct answer s = api_get(h, h->sk, "/v1/sessions/%s", id);
+		assert_int(s, "message_count", i < 2 ? 3 : 0);
+		cr_assert_eq(sql_int(h, "SELECT COUNT(*) FROM idempotency WHERE site = ? AND status >= 200", DB_ARGS(db_ident(&h->home.id))), i == 0, "%s", ways[i]);
+		if (i == 0) {
+			struct answer replay = api_post_once(h, h->sk, "redact", NULL, "/v1/sessions/%s/messages/%s/redact", id, str_at(&said, "id"));
+			cr_assert(bytes_equal(replay.body, gone.body), "its own answer holds nothing of it");
+		}
+		api_close(&h);
+	}
+}
+
 struct race {
 	struct api *h;
 	const char *id;
