@@ -136,6 +136,8 @@ static enum err api_session_resume(struct call *c)
 
 static enum err api_session_archive(struct call *c)
 {
+	if (c->who.who != WHO_SECRET_KEY) /* what is archived is kept for ever: the site's to decide */
+		return task_fail(c->task, ERR_FORBIDDEN, "only the site's secret key may archive");
 	return step(c, session_archive);
 }
 
@@ -148,7 +150,7 @@ static const struct api_route routes[] = {
 	{ HTTP_POST, "/v1/sessions/{s}/resume", SCOPE_SESSION, api_session_resume, &empty_table, NULL, ROUTE_BODY_OPTIONAL,
 	  "Make an ended or archived session active again", 200, "Session" },
 	{ HTTP_POST, "/v1/sessions/{s}/archive", SCOPE_SESSION, api_session_archive, &empty_table, NULL, ROUTE_BODY_OPTIONAL,
-	  "Archive a session: it stays, and takes no messages", 200, "Session" },
+	  "Archive a session: it stays for good, and takes no messages (secret key only)", 200, "Session" },
 };
 
 const struct feature session_update_api_feature = { .name = "session_update_api", .routes = routes, .n_routes = COUNT(routes) };
