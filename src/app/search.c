@@ -64,7 +64,8 @@ struct scan {
 	struct task rows;       /* ... and one for a batch of rows */
 	struct arena *scratch;  /* memory for one message */
 	int64_t batch_size;     /* rows of the next batch */
-	int64_t left, sessions_left, lines_left; /* that may still be looked at: messages, sessions, conversations */
+	int64_t left, sessions_left, lines_left; /* that may still be looked at: messages, sessions, conversations ... */
+	int64_t bytes_left;                      /* ... and bytes of messages */
 	int64_t scanned;
 	uint32_t n_lines;
 	struct search_ranking ranking;
@@ -135,6 +136,7 @@ static const struct search_line *keep_line(struct scan *s, struct line *line)
 static void consider(struct scan *s, struct line *line, const struct ident *stored_in, int64_t seq, struct bytes content)
 {
 	struct search_match m = { .stored_in = *stored_in, .seq = seq };
+	s->bytes_left -= (int64_t)content.n;
 	struct bytes text = search_text(s->scratch, content);
 	if (!text.p || !search_rank_text(&s->ranking, s->scratch, text, &m))
 		return;
@@ -190,6 +192,8 @@ static enum err flush(struct scan *s)
 	}
 	s->n_batch = 0;
 	s->batch_rows = 0;
+	if (s->bytes_left <= 0)
+		s->left = 0;
 	return end_batch(s, e);
 }
 
@@ -204,6 +208,20 @@ static int64_t take(struct scan *s, const struct line *line, int64_t lo, int64_t
 		s->inside = (struct cursor){ .at = hi - n + 1, .id = line->rows.conversation };
 	}
 	return n;
+}
+
+/* After a batch that was large enough: gives back the messages lo..hi that were taken and not read yet, and notes where to go on. */
+static bool is_enough(struct scan *s, const struct line *line, int64_t lo, int64_t hi)
+{
+	if (s->bytes_left > 0)
+		return false;
+	s->left = 0; /* nor any of another line */
+	if (hi < lo)
+		return true;
+	s->scanned -= hi - lo + 1;
+	s->is_stopped = s->is_inside = true;
+	s->inside = (struct cursor){ .at = hi + 1, .id = line->rows.conversation };
+	return true;
 }
 
 static bool passes(const struct search_scope *scope, const struct message_row *m)
@@ -227,6 +245,8 @@ static enum err scan_seen(struct scan *s, struct line *line, int64_t lo, int64_t
 		}
 		e = end_batch(s, e);
 		hi = first - 1;
+		if (is_enough(s, line, lo, hi))
+			break;
 	}
 	return e;
 }
@@ -252,6 +272,8 @@ static enum err scan_own(struct scan *s, struct line *line, int64_t lo, int64_t 
 			consider_row(s, line, r, i);
 		e = end_batch(s, e);
 		hi = first - 1;
+		if (is_enough(s, line, lo, hi))
+			break;
 	}
 	return e;
 }
@@ -502,7 +524,7 @@ enum err search_run(struct task *t, struct app *app, const struct search_scope *
 {
 	struct scan s = { .task = t, .app = app, .scope = scope, .page = *t, .rows = *t, .scratch = open_arena(t, 65536), .batch_size = 128,
 			  .left = app->conf->search_messages, .sessions_left = app->conf->search_messages,
-			  .lines_left = app->conf->search_messages, .ranking = { .arena = t->arena, .q = q },
+			  .lines_left = app->conf->search_messages, .bytes_left = app->conf->search_bytes, .ranking = { .arena = t->arena, .q = q },
 			  .shared = { .app = app, .scope = scope, .arena = t->arena } };
 	s.page.arena = open_arena(t, 65536);
 	s.rows.arena = open_arena(t, 524288);

@@ -340,3 +340,34 @@ Test(search, reads_five_thousand_messages_in_little_time)
 	}
 	api_close(&h);
 }
+
+static void read_few_bytes(struct conf *c)
+{
+	c->search_bytes = 65536;
+}
+
+/* MSG-9: large messages cost a search no more than it may spend, and the cursor goes on with the rest. */
+Test(search, looks_at_so_many_bytes_and_goes_on_behind_them)
+{
+	struct api *h = api_open_with(0, read_few_bytes);
+	char *text = arena_alloc(h->arena, 9000);
+	memset(text, 'x', 8990);
+	memcpy(text, "quince ", 7);
+	int n_sent = 0, n_found = 0, pages = 0;
+	for (int s = 0; s < 4; s++) {
+		const char *id = begin(h, "ann", NULL);
+		for (int i = 0; i < (s == 1 ? 400 : 30); i++, n_sent++)
+			say(h, id, "user", text);
+	}
+	const char *more = "&limit=100";
+	for (; more && pages < 200; pages++) {
+		struct answer a = search_as(h, h->sk, "quince", more);
+		must_be(a, 200);
+		n_found += (int)int_at(&a, "scanned");
+		cr_assert_leq(int_at(&a, "scanned"), 260, "little more than a batch beyond the bound");
+		more = bool_at(&a, "complete") ? NULL : api_text(h, "&limit=100&after=%s", str_at(&a, "next"));
+	}
+	cr_assert_eq(n_found, n_sent, "%d of %d", n_found, n_sent);
+	cr_assert_gt(pages, 2);
+	api_close(&h);
+}
