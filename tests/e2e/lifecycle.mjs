@@ -107,6 +107,11 @@ function selfTest() {
 	finish();
 }
 
+// The first fault of each kind: kinds differ in words, not in names and numbers.
+function oneOfEach(faults) {
+	return [...new Map([...faults].reverse().map((f) => [f.replace(/\S*\d\S*/g, '#'), f])).values()].reverse();
+}
+
 async function run(seconds) {
 	const limits = { ttl: Number(process.env.TTL), keep: Number(process.env.KEEP) };
 	const key = process.env.SK;
@@ -248,7 +253,7 @@ async function run(seconds) {
 	const faults = judge(h, limits);
 	console.log(`# ${h.said.length} messages acknowledged, ${h.reads.length} reads, ${h.removed.length} removals, ${h.gone.length} absences, ` +
 		`${h.clones.length} clones, ${JSON.stringify(counts)}`);
-	check(`nothing is lost, doubled or back again in ${h.said.length} messages`, faults.length === 0, faults.slice(0, 5).join('; '));
+	check(`nothing is lost, doubled or back again in ${h.said.length} messages`, faults.length === 0, oneOfEach(faults).join('; '));
 	check('no call failed on the server\'s side', bad.length === 0, bad.slice(0, 3).join('; '));
 	check('it was a test at all', h.said.length > 50 && h.reads.length > 20 && h.removed.length > 3 && h.clones.length > 0);
 	finish();
