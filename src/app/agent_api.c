@@ -7,6 +7,7 @@
 #include "app/agent.h"
 #include "app/dispatch.h"
 #include "app/idem.h"
+#include "app/render.h"
 
 #define MEMBER(name) offsetof(struct agent_change, name)
 #define AGENT_FIELDS(name_flags)                                                                                                            \
@@ -26,19 +27,6 @@ static const struct field create_fields[] = { AGENT_FIELDS(FIELD_REQUIRED) };
 static const struct field_table create_table = { create_fields, sizeof(struct agent_change) };
 static const struct field update_fields[] = { AGENT_FIELDS(0) };
 static const struct field_table update_table = { update_fields, sizeof(struct agent_change) };
-
-struct list_in {
-	int64_t limit;
-	bool has_limit;
-	struct bytes after;
-};
-static const struct field list_fields[] = {
-	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 100, .offset = offsetof(struct list_in, limit),
-	  .given_offset = offsetof(struct list_in, has_limit), .help = "How many, 20 unless said" },
-	{ .name = "after", .type = FIELD_STRING, .max = 64, .offset = offsetof(struct list_in, after), .help = "`next` of the page before" },
-	{ .name = NULL },
-};
-static const struct field_table list_table = { list_fields, sizeof(struct list_in) };
 
 /* A temperature that was given as null reads as absent and zero: the raw body tells the difference. */
 static struct agent_change change_of(const struct call *c)
@@ -77,7 +65,7 @@ static enum err api_agent_create(struct call *c)
 
 static enum err api_agent_list(struct call *c)
 {
-	const struct list_in *in = c->query;
+	const struct dispatch_page *in = c->query;
 	int64_t limit = in->has_limit ? in->limit : 20;
 	struct agent *list;
 	size_t n;
@@ -86,16 +74,13 @@ static enum err api_agent_list(struct call *c)
 		return e;
 	bool has_more = (int64_t)n > limit;
 	struct buf *b = &c->rs->body;
-	buf_add_str(b, "{\"data\":[");
-	for (size_t i = 0; i < (has_more ? (size_t)limit : n); i++) {
-		if (i > 0)
-			buf_add_char(b, ',');
+	n -= has_more;
+	render_list_begin(b);
+	for (size_t i = 0; i < n; i++) {
+		render_list_next(b);
 		agent_render(b, &list[i]);
 	}
-	buf_add_char(b, ']');
-	buf_member_bool(b, "has_more", has_more);
-	buf_member_string(b, "next", has_more ? list[limit - 1].name : (struct bytes){ NULL, 0 });
-	buf_add_char(b, '}');
+	render_list_end(b, has_more, has_more ? list[n - 1].name : (struct bytes){ NULL, 0 });
 	dispatch_reply(c, 200);
 	return ERR_OK;
 }
@@ -143,7 +128,7 @@ static enum err api_agent_delete(struct call *c)
 
 static const struct api_route routes[] = {
 	{ HTTP_POST, "/v1/agents", SCOPE_SITE, api_agent_create, &create_table, NULL, 0, "Create an agent", 201, "Agent" },
-	{ HTTP_GET, "/v1/agents", SCOPE_SITE, api_agent_list, NULL, &list_table, 0, "List the site's agents by name", 200, "AgentList" },
+	{ HTTP_GET, "/v1/agents", SCOPE_SITE, api_agent_list, NULL, &dispatch_page_table, 0, "List the site's agents by name", 200, "AgentList" },
 	{ HTTP_GET, "/v1/agents/{a}", SCOPE_SITE, api_agent_get, NULL, NULL, 0, "Get an agent by name or id", 200, "Agent" },
 	{ HTTP_PATCH, "/v1/agents/{a}", SCOPE_SITE, api_agent_update, &update_table, NULL, 0, "Change an agent; If-Match guards against a stale writer", 200, "Agent" },
 	{ HTTP_DELETE, "/v1/agents/{a}", SCOPE_SITE, api_agent_delete, NULL, NULL, 0, "Delete an agent; its sessions stay and can be read", 204, NULL },

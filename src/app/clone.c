@@ -12,27 +12,15 @@
 #include "app/site.h"
 #include "base/metrics.h"
 
-#define HOLD_SQL "SELECT id FROM conversations WHERE id = ? AND site = ?"
-
-enum { HOLD, MARK, COPY_MASKS };
+enum { MARK, COPY_MASKS };
 static const struct db_stmt stmts[] = {
-	[HOLD] = { HOLD_SQL " LOCK IN SHARE MODE", HOLD_SQL, NULL },
 	[MARK] = { "UPDATE sessions SET flags = flags | 2 WHERE id = ? AND site = ?", NULL, NULL },
 	[COPY_MASKS] = { "INSERT INTO message_masks (session, conversation, seq, site, content, extra, created_at)"
 			 " SELECT ?, conversation, seq, site, content, extra, created_at FROM message_masks WHERE session = ? AND site = ? AND seq <= ?",
 			 NULL, NULL },
 };
 
-/* The original's session object, and its members where the clone does not say otherwise. */
-static struct bytes object_of(struct arena *a, const struct head *h)
-{
-	struct buf b;
-	buf_init(&b, a, h->json.n + 2);
-	buf_add_bytes(&b, h->json);
-	buf_add_char(&b, '}');
-	return buf_bytes(&b);
-}
-
+/* Members of the original's session object, where the clone does not say otherwise. */
 static struct bytes text_of(struct arena *a, struct bytes object, const char *name, struct bytes given)
 {
 	return given.p ? given : jsonx_string(a, jsonx_member(object, name));
@@ -52,27 +40,28 @@ static struct session_new describe(struct arena *a, struct bytes original, const
 		.context = text_of(a, original, "context", in->context), .title = text_of(a, original, "title", in->title),
 		.tags = in->tags.p ? in->tags : merged(a, original, "tags", none), .metadata = merged(a, original, "metadata", in->metadata),
 		.state = merged(a, original, "state", in->state), .config = merged(a, original, "config", in->config),
-		.website_domain = in->website_domain, .ip_address = in->ip_address, .at = in->at,
+		.website_domain = in->website_domain, .ip_address = in->ip_address,
 	};
 }
 
 enum err clone_insert(struct task *t, struct db_conn *c, const struct head *h, const struct conversation *from, const struct clone_new *in,
 		      struct head *made_r)
 {
-	struct bytes original = object_of(t->arena, h);
+	struct bytes original = session_object(t->arena, h);
 	struct agent agent = { .id = h->agent, .site = h->site, .name = text_of(t->arena, original, "agent", (struct bytes){ NULL, 0 }) };
 	struct session_new fresh = describe(t->arena, original, in);
 	struct conversation_session s;
-	struct db_rows *held;
+	struct conversation first;
+	struct ident id = session_ident(&h->site, in->own_id);
 	enum err e = session_check_documents(t, fresh.metadata, fresh.state, fresh.config);
-	if (!e) /* the conversation before its session, as turns take them: neither then waits for the other in a circle */
-		e = db_query(t, c, &stmts[HOLD], DB_ARGS(db_ident(&from->id), db_ident(&h->site)), &held);
+	if (!e) /* this holds the conversation, before its session as turns do: neither then waits for the other in a circle */
+		e = conversation_insert(t, c, &h->site, &id, from, in->at, (struct bytes){ NULL, 0 }, &first);
 	if (!e) /* h may be older than the last deletion, and what that one does depends on whether there are clones */
 		e = conversation_lock_session(t, c, &h->site, &h->session, &s);
 	if (e)
 		return e;
 	fresh.flags = s.flags & (SESSION_HAS_MASKS | SESSION_HAS_SUMMARIES);
-	fresh.from = from;
+	fresh.first = &first;
 	fresh.idle_ttl = in->idle_ttl >= 0 ? in->idle_ttl : h->idle_ttl;
 	e = session_insert(t, c, &h->site, &agent, &fresh, made_r);
 	if (!e && !(s.flags & SESSION_IS_CLONED))

@@ -223,19 +223,15 @@ static enum err api_conversation_list(struct call *c)
 	struct buf *b = &c->rs->body;
 	bool has_more = (int64_t)n > limit;
 	n -= has_more;
-	buf_add_str(b, "{\"data\":[");
+	char next[IDENT_SIZE];
+	if (has_more)
+		ident_format(PREFIX_CONVERSATION, &list[n - 1].id, next);
+	render_list_begin(b);
 	for (size_t i = 0; i < n; i++) {
-		if (i > 0)
-			buf_add_char(b, ',');
+		render_list_next(b);
 		conversation_render(b, &list[i], ident_equal(&list[i].id, &c->head->conversation));
 	}
-	buf_add_char(b, ']');
-	buf_member_bool(b, "has_more", has_more);
-	if (has_more)
-		render_ident(b, "next", PREFIX_CONVERSATION, &list[n - 1].id);
-	else
-		buf_member_str(b, "next", NULL);
-	buf_add_char(b, '}');
+	render_list_end(b, has_more, has_more ? bytes_of(next) : (struct bytes){ NULL, 0 });
 	dispatch_reply(c, 200);
 	return ERR_OK;
 }

@@ -6,6 +6,7 @@
 #include "app/dispatch.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <strings.h>
 
 #include "app/guard.h"
@@ -16,6 +17,17 @@
 #include "base/stamp.h"
 
 #define REQUEST_ID_MAX 36
+
+static const struct field no_fields[] = { { .name = NULL } };
+const struct field_table dispatch_no_fields = { no_fields, 1 };
+
+static const struct field page_fields[] = {
+	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 100, .offset = offsetof(struct dispatch_page, limit),
+	  .given_offset = offsetof(struct dispatch_page, has_limit), .help = "How many, 20 unless said" },
+	{ .name = "after", .type = FIELD_STRING, .max = 64, .offset = offsetof(struct dispatch_page, after), .help = "`next` of the page before" },
+	{ .name = NULL },
+};
+const struct field_table dispatch_page_table = { page_fields, sizeof(struct dispatch_page) };
 
 struct router *dispatch_open_router(void)
 {
@@ -211,9 +223,7 @@ static enum err parse_body(struct call *c)
 
 static enum err parse_query(struct call *c)
 {
-	static const struct field none[] = { { .name = NULL } };
-	static const struct field_table no_fields = { none, 1 };
-	const struct field_table *table = c->route->query ? c->route->query : &no_fields;
+	const struct field_table *table = c->route->query ? c->route->query : &dispatch_no_fields;
 	c->query = arena_alloc(c->task->arena, table->size);
 	if (c->rq->query.n == 0 && !c->route->query)
 		return ERR_OK;

@@ -5,6 +5,17 @@
 
 #include "app/call.h"
 
+/* The table of a body or query without members. */
+extern const struct field_table dispatch_no_fields;
+
+/* What a list by name takes, and its table. */
+struct dispatch_page {
+	int64_t limit;
+	bool has_limit;
+	struct bytes after;
+};
+extern const struct field_table dispatch_page_table;
+
 /* Fills the router from the features' tables. Asserts that every row has a scope, a handler and a help text. */
 struct router *dispatch_open_router(void);
 

@@ -250,6 +250,15 @@ struct sweep {
 	bool is_done, is_changed;
 };
 
+/* Locks the session; *is_due_r tells whether there is still something to do for it. */
+static enum err lock_due(struct task *t, struct db_conn *c, struct sweep *x, int status, struct locked *s_r, bool *is_due_r)
+{
+	x->is_done = x->is_changed = false;
+	enum err e = lock_session(t, c, &x->due->site, &x->due->id, s_r);
+	*is_due_r = !e && s_r->status == status && s_r->expires_at != 0 && s_r->expires_at <= x->now;
+	return e;
+}
+
 /* Looks again with everything locked. */
 static enum err end_idle_in(struct task *t, struct db_conn *c, void *arg)
 {
@@ -257,9 +266,9 @@ static enum err end_idle_in(struct task *t, struct db_conn *c, void *arg)
 	struct locked s;
 	struct activity a;
 	struct expire_rest rest;
-	x->is_done = x->is_changed = false;
-	enum err e = lock_session(t, c, &x->due->site, &x->due->id, &s);
-	if (e || s.status != SESSION_ACTIVE || s.expires_at == 0 || s.expires_at > x->now)
+	bool is_due;
+	enum err e = lock_due(t, c, x, SESSION_ACTIVE, &s, &is_due);
+	if (e || !is_due)
 		return e;
 	e = lock_conversations(t, c, &s, &rest);
 	if (!e)
@@ -308,9 +317,9 @@ static enum err remove_in(struct task *t, struct db_conn *c, void *arg)
 	struct locked s;
 	struct activity a;
 	struct expire_rest rest;
-	x->is_done = x->is_changed = false;
-	enum err e = lock_session(t, c, &x->due->site, &x->due->id, &s);
-	if (e || s.status != SESSION_ENDED || s.expires_at == 0 || s.expires_at > x->now)
+	bool is_due;
+	enum err e = lock_due(t, c, x, SESSION_ENDED, &s, &is_due);
+	if (e || !is_due)
 		return e;
 	x->is_changed = true;
 	if (!(s.flags & SESSION_IS_SETTLING)) {

@@ -82,10 +82,9 @@ static enum err api_message_versions(struct call *c)
 	if (e)
 		return e;
 	struct buf *b = &c->rs->body;
-	buf_add_str(b, "{\"data\":[");
+	render_list_begin(b);
 	for (size_t i = 0; i < n; i++) {
-		if (i > 0)
-			buf_add_char(b, ',');
+		render_list_next(b);
 		render_message(b, &rows[i]);
 	}
 	buf_add_str(b, "]}");

@@ -47,6 +47,25 @@ void render_ident(struct buf *b, const char *name, const char *prefix, const str
 	buf_member_str(b, name, text);
 }
 
+void render_list_begin(struct buf *b)
+{
+	buf_add_str(b, "{\"data\":[");
+}
+
+void render_list_next(struct buf *b)
+{
+	if (b->p[b->n - 1] != '[')
+		buf_add_char(b, ',');
+}
+
+void render_list_end(struct buf *b, bool has_more, struct bytes next)
+{
+	buf_add_char(b, ']');
+	buf_member_bool(b, "has_more", has_more);
+	buf_member_string(b, "next", next);
+	buf_add_char(b, '}');
+}
+
 static void report_corrupt(struct task *t, const struct message_row *m)
 {
 	char conversation[IDENT_SIZE];

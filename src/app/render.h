@@ -37,6 +37,11 @@ void render_ident(struct buf *b, const char *name, const char *prefix, const str
  */
 bool render_is_sound(struct task *t, struct bytes json, enum jsonx_type type);
 
+/* The frame of a page: {"data":[ items, joined by render_list_next ],"has_more":...,"next":...}; `next` without bytes is null. */
+void render_list_begin(struct buf *b);
+void render_list_next(struct buf *b);
+void render_list_end(struct buf *b, bool has_more, struct bytes next);
+
 /* A stored message, unpacked. Raw members are JSON text; empty ones are left out. */
 struct message_row {
 	struct ident conversation, id, turn; /* turn may be zero */

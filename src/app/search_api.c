@@ -7,7 +7,7 @@
 #include "app/agent.h"
 #include "app/dispatch.h"
 #include "app/search.h"
-#include "app/session.h"
+#include "app/session_api.h"
 
 struct search_in {
 	struct bytes q, user, session, agent, role, status, after;
@@ -48,20 +48,6 @@ static enum err parse_query(struct task *t, struct bytes text, struct words_quer
 	}
 }
 
-/* A token reaches its own user's sessions: the user as the token's session knows it. */
-static enum err add_token_user(struct call *c, struct search_scope *scope)
-{
-	struct head h;
-	enum err e = head_load(c->task, c->app, &c->who.site, &c->who.session, &h);
-	if (e)
-		return e;
-	head_settle(c->task, c->app, &h);
-	if (!ident_equal(&h.user, &c->who.user))
-		return task_fail(c->task, ERR_NOT_FOUND, "there is no such session");
-	scope->user = session_user(c->task->arena, &h);
-	return ERR_OK;
-}
-
 static enum err add_session(struct call *c, struct bytes ref, struct search_scope *scope)
 {
 	struct head h;
@@ -96,7 +82,7 @@ static enum err read_scope(struct call *c, const struct search_in *in, struct se
 	if (c->who.who == WHO_SESSION && in->user.p)
 		return task_fail_field(c->task, "user", "forbidden", "only the site's secret key may name a user; a token searches its own user's sessions");
 	if (c->who.who == WHO_SESSION)
-		e = add_token_user(c, scope_r);
+		e = session_api_own_user(c, &scope_r->user);
 	if (!e && in->session.p)
 		e = add_session(c, in->session, scope_r);
 	if (!e && in->agent.p)
@@ -136,10 +122,9 @@ static enum err api_search(struct call *c)
 	if (e)
 		return e;
 	struct buf *b = &c->rs->body;
-	buf_add_str(b, "{\"data\":[");
+	render_list_begin(b);
 	for (size_t i = 0; i < r.n; i++) {
-		if (i > 0)
-			buf_add_char(b, ',');
+		render_list_next(b);
 		render_hit(b, &r.hits[i]);
 	}
 	buf_add_char(b, ']');

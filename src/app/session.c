@@ -127,10 +127,16 @@ static enum err head_of(struct task *t, const struct db_arg *args, const struct 
 	return head_from_row(t, &r, 0, h_r);
 }
 
+struct ident session_ident(const struct ident *site, struct bytes own_id)
+{
+	return own_id.p ? head_own_ident(site, own_id) : ident_new();
+}
+
 enum err session_insert(struct task *t, struct db_conn *c, const struct ident *site, const struct agent *agent, const struct session_new *in,
 			struct head *h_r)
 {
-	struct conversation first;
+	struct conversation empty_one;
+	const struct conversation *first = in->first ? in->first : &empty_one;
 	int64_t now = stamp_now();
 	struct bytes empty = BYTES("{}");
 	struct bytes user = in->user.p ? in->user : anonymous_user(t->arena);
@@ -138,22 +144,22 @@ enum err session_insert(struct task *t, struct db_conn *c, const struct ident *s
 	struct bytes state = codec_pack(t->arena, bytes_or(in->state, empty)), config = codec_pack(t->arena, bytes_or(in->config, empty));
 	memset(h_r, 0, sizeof *h_r);
 	h_r->site = *site;
-	h_r->session = in->own_id.p ? head_own_ident(site, in->own_id) : ident_new();
-	enum err e = conversation_insert(t, c, site, &h_r->session, in->from, in->at, (struct bytes){ NULL, 0 }, &first);
+	h_r->session = in->first ? in->first->session : session_ident(site, in->own_id);
+	enum err e = in->first ? ERR_OK : conversation_insert(t, c, site, &h_r->session, NULL, 0, (struct bytes){ NULL, 0 }, &empty_one);
 	if (e)
 		return e;
 	const struct db_arg args[] = {
 		db_ident(&h_r->session), db_ident(site), db_text(in->own_id), db_text(make_name(t->arena, client_type, user, context, now)),
 		db_ident(&agent->id), db_text(agent->name), db_text(user), db_text(client_type), db_text(context), db_text(bytes_or(in->title, BYTES(""))),
 		db_int(SESSION_ACTIVE), db_text(bytes_or(in->tags, BYTES("[]"))), db_text(bytes_or(in->metadata, empty)), db_blob(state.p, state.n),
-		db_blob(config.p, config.n), db_ident(&first.id), db_text(bytes_or(in->website_domain, BYTES(""))),
+		db_blob(config.p, config.n), db_ident(&first->id), db_text(bytes_or(in->website_domain, BYTES(""))),
 		db_text(bytes_or(in->ip_address, BYTES(""))), db_int(1), db_int(now), db_int(now), db_int(now), db_int(0),
 		db_int(in->idle_ttl > 0 ? now + in->idle_ttl : 0), db_int(in->flags), db_int(in->idle_ttl),
 	};
 	e = db_run(t, c, &stmts[INSERT], args, COUNT(args), NULL);
 	if (!e && in->tags.p)
 		e = session_tags_store(t, c, site, &h_r->session, now, in->tags);
-	return e ? e : head_of(t, args + 2, &first, h_r);
+	return e ? e : head_of(t, args + 2, first, h_r);
 }
 
 static size_t count_members(struct bytes object)
@@ -221,13 +227,18 @@ enum err session_delete(struct task *t, struct app *app, const struct head *h, i
 	return e;
 }
 
-struct bytes session_user(struct arena *a, const struct head *h)
+struct bytes session_object(struct arena *a, const struct head *h)
 {
 	struct buf b;
 	buf_init(&b, a, h->json.n + 2);
 	buf_add_bytes(&b, h->json);
 	buf_add_char(&b, '}');
-	return jsonx_string(a, jsonx_member(buf_bytes(&b), "user"));
+	return buf_bytes(&b);
+}
+
+struct bytes session_user(struct arena *a, const struct head *h)
+{
+	return jsonx_string(a, jsonx_member(session_object(a, h), "user"));
 }
 
 const struct feature session_feature = { .name = "session", .stmts = stmts, .n_stmts = COUNT(stmts) };

@@ -15,11 +15,13 @@ struct session_new {
 	struct bytes user, client_type, context, title;
 	struct bytes tags, metadata, state, config; /* raw JSON */
 	struct bytes website_domain, ip_address;
-	const struct conversation *from; /* a clone's: its first conversation sees this one up to `at`; NULL: an empty one */
-	int64_t at;
+	const struct conversation *first; /* a clone's: its first conversation, inserted already under the id of session_ident; NULL: an empty one is made */
 	int flags;                       /* enum session_flag */
 	int64_t idle_ttl; /* ms without activity after which it ends; 0: never. A site's own: site_find_ttl of TTL_SESSION */
 };
+
+/* The id inside of a session that is to be made: fixed by its own id, or a new one. */
+struct ident session_ident(const struct ident *site, struct bytes own_id);
 
 /*
  * Within the caller's transaction: makes the session and its first conversation. h_r, in which site must not point, is its head, without the messages
@@ -62,6 +64,9 @@ enum err session_delete(struct task *t, struct app *app, const struct head *h, i
 
 /* Whether text may be a caller's own session id: 1 to 128 letters, digits and . _ : @ -, not beginning with ses_. */
 bool session_is_own_id(struct bytes text);
+
+/* The session's row as a JSON object, without what changes with each message. */
+struct bytes session_object(struct arena *a, const struct head *h);
 
 /* The session's user as the site names it. */
 struct bytes session_user(struct arena *a, const struct head *h);

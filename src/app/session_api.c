@@ -69,6 +69,19 @@ enum err session_api_check_public(struct call *c, struct bytes id, struct bytes 
 	return e;
 }
 
+enum err session_api_own_user(struct call *c, struct bytes *user_r)
+{
+	struct head h;
+	enum err e = head_load(c->task, c->app, &c->who.site, &c->who.session, &h);
+	if (e)
+		return e;
+	head_settle(c->task, c->app, &h);
+	if (!ident_equal(&h.user, &c->who.user))
+		return task_fail(c->task, ERR_NOT_FOUND, "there is no such session");
+	*user_r = session_user(c->task->arena, &h);
+	return ERR_OK;
+}
+
 /* The host of an origin, without scheme and port. */
 static struct bytes origin_host(struct bytes origin)
 {
@@ -311,16 +324,13 @@ static enum err api_session_token(struct call *c)
 	return ERR_OK;
 }
 
-static const struct field no_fields[] = { { .name = NULL } };
-static const struct field_table empty_table = { no_fields, 1 };
-
 static const struct api_route routes[] = {
 	{ HTTP_POST, "/v1/sessions", SCOPE_START, api_session_create, &create_table, NULL, ROUTE_GIVES_TOKEN,
 	  "Create a session; with an own id, create it or load it", 201, "SessionWithToken" },
 	{ HTTP_GET, "/v1/sessions/{s}", SCOPE_SESSION, api_session_get, NULL, &get_table, 0, "Get a session, with its newest messages on request", 200, "SessionWithMessages" },
 	{ HTTP_DELETE, "/v1/sessions/{s}", SCOPE_SESSION, api_session_delete, NULL, NULL, ROUTE_TAKES_CORRUPT, "Delete a session and everything below it", 204, NULL },
-	{ HTTP_POST, "/v1/sessions/{s}/end", SCOPE_SESSION, api_session_end, &empty_table, NULL, ROUTE_BODY_OPTIONAL, "End a session: it can be read, not added to", 200, "Session" },
-	{ HTTP_POST, "/v1/sessions/{s}/token", SCOPE_SESSION, api_session_token, &empty_table, NULL, ROUTE_BODY_OPTIONAL | ROUTE_OWN_IDEMPOTENCY,
+	{ HTTP_POST, "/v1/sessions/{s}/end", SCOPE_SESSION, api_session_end, &dispatch_no_fields, NULL, ROUTE_BODY_OPTIONAL, "End a session: it can be read, not added to", 200, "Session" },
+	{ HTTP_POST, "/v1/sessions/{s}/token", SCOPE_SESSION, api_session_token, &dispatch_no_fields, NULL, ROUTE_BODY_OPTIONAL | ROUTE_OWN_IDEMPOTENCY,
 	  "Make a fresh token for the session", 200, "Token" },
 };
 

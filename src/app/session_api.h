@@ -11,6 +11,9 @@ enum err session_api_check_public(struct call *c, struct bytes id, struct bytes 
 /* Fills what a browser's session records of its origin: website_domain and ip_address (SIT-4), and the default client type. */
 void session_api_add_origin(struct call *c, struct session_new *in);
 
+/* The user of the call's session token, by name: a token holds a hash, the name stands in its session. ERR_NOT_FOUND when that is gone. */
+enum err session_api_own_user(struct call *c, struct bytes *user_r) MUST_CHECK;
+
 /* Adds the session object as the call's principal may see it. */
 void session_api_write(const struct call *c, struct buf *b, const struct head *h);
 

@@ -47,31 +47,13 @@ static enum err reply_page(struct call *c, const struct session_filter *f)
 	enum err e = session_list(c->task, c->app, &c->who.site, f, &page);
 	if (e)
 		return e;
-	buf_add_str(b, "{\"data\":[");
+	render_list_begin(b);
 	for (size_t i = 0; i < page.n; i++) {
-		if (i > 0)
-			buf_add_char(b, ',');
+		render_list_next(b);
 		session_api_write(c, b, &page.list[i]);
 	}
-	buf_add_char(b, ']');
-	buf_member_bool(b, "has_more", page.has_more);
-	buf_member_str(b, "next", page.next);
-	buf_add_char(b, '}');
+	render_list_end(b, page.has_more, page.next ? bytes_of(page.next) : (struct bytes){ NULL, 0 });
 	dispatch_reply(c, 200);
-	return ERR_OK;
-}
-
-/* A token names its user by a hash; the name stands in its session. */
-static enum err find_own_user(struct call *c, struct bytes *user_r)
-{
-	struct head h;
-	enum err e = head_load(c->task, c->app, &c->who.site, &c->who.session, &h);
-	if (e)
-		return e;
-	head_settle(c->task, c->app, &h);
-	if (!ident_equal(&h.user, &c->who.user))
-		return task_fail(c->task, ERR_NOT_FOUND, "there is no such session");
-	*user_r = session_user(c->task->arena, &h);
 	return ERR_OK;
 }
 
@@ -82,7 +64,7 @@ static enum err read_user(struct call *c, const struct list_in *in, struct sessi
 		return ERR_OK;
 	if (in->user.p)
 		return task_fail_field(c->task, "user", "forbidden", "only the site's secret key may name a user; a token lists its own user's sessions");
-	return find_own_user(c, &f->user);
+	return session_api_own_user(c, &f->user);
 }
 
 static enum err read_agent(struct call *c, const struct list_in *in, struct session_filter *f)

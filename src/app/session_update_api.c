@@ -141,15 +141,12 @@ static enum err api_session_archive(struct call *c)
 	return step(c, session_archive);
 }
 
-static const struct field no_fields[] = { { .name = NULL } };
-static const struct field_table empty_table = { no_fields, 1 };
-
 static const struct api_route routes[] = {
 	{ HTTP_PATCH, "/v1/sessions/{s}", SCOPE_SESSION, api_session_update, &update_table, NULL, 0,
 	  "Change a session, several parts at once or none; If-Match guards against a stale writer", 200, "SessionWithMessages" },
-	{ HTTP_POST, "/v1/sessions/{s}/resume", SCOPE_SESSION, api_session_resume, &empty_table, NULL, ROUTE_BODY_OPTIONAL,
+	{ HTTP_POST, "/v1/sessions/{s}/resume", SCOPE_SESSION, api_session_resume, &dispatch_no_fields, NULL, ROUTE_BODY_OPTIONAL,
 	  "Make an ended or archived session active again", 200, "Session" },
-	{ HTTP_POST, "/v1/sessions/{s}/archive", SCOPE_SESSION, api_session_archive, &empty_table, NULL, ROUTE_BODY_OPTIONAL,
+	{ HTTP_POST, "/v1/sessions/{s}/archive", SCOPE_SESSION, api_session_archive, &dispatch_no_fields, NULL, ROUTE_BODY_OPTIONAL,
 	  "Archive a session: it stays for good, and takes no messages (secret key only)", 200, "Session" },
 };
 

@@ -8,6 +8,7 @@
 #include "app/idem.h"
 #include "app/policy.h"
 #include "app/preset.h"
+#include "app/render.h"
 #include "app/template.h"
 
 #define MEMBER(name) offsetof(struct template_change, name)
@@ -26,19 +27,6 @@ static const struct field create_fields[] = { TEMPLATE_FIELDS(FIELD_REQUIRED) };
 const struct field_table template_create_table = { create_fields, sizeof(struct template_change) };
 static const struct field update_fields[] = { TEMPLATE_FIELDS(0) };
 static const struct field_table update_table = { update_fields, sizeof(struct template_change) };
-
-struct list_in {
-	int64_t limit;
-	bool has_limit;
-	struct bytes after;
-};
-static const struct field list_fields[] = {
-	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 100, .offset = offsetof(struct list_in, limit),
-	  .given_offset = offsetof(struct list_in, has_limit), .help = "How many, 20 unless said" },
-	{ .name = "after", .type = FIELD_STRING, .max = 64, .offset = offsetof(struct list_in, after), .help = "`next` of the page before" },
-	{ .name = NULL },
-};
-static const struct field_table list_table = { list_fields, sizeof(struct list_in) };
 
 static enum err create_in(struct task *t, struct db_conn *conn, void *arg)
 {
@@ -64,7 +52,7 @@ static enum err api_template_create(struct call *c)
 
 static enum err api_template_list(struct call *c)
 {
-	const struct list_in *in = c->query;
+	const struct dispatch_page *in = c->query;
 	int64_t limit = in->has_limit ? in->limit : 20;
 	struct template *list;
 	size_t n;
@@ -73,16 +61,13 @@ static enum err api_template_list(struct call *c)
 		return e;
 	bool has_more = (int64_t)n > limit;
 	struct buf *b = &c->rs->body;
-	buf_add_str(b, "{\"data\":[");
-	for (size_t i = 0; i < (has_more ? (size_t)limit : n); i++) {
-		if (i > 0)
-			buf_add_char(b, ',');
+	n -= has_more;
+	render_list_begin(b);
+	for (size_t i = 0; i < n; i++) {
+		render_list_next(b);
 		template_render(b, &list[i]);
 	}
-	buf_add_char(b, ']');
-	buf_member_bool(b, "has_more", has_more);
-	buf_member_string(b, "next", has_more ? list[limit - 1].name : (struct bytes){ NULL, 0 });
-	buf_add_char(b, '}');
+	render_list_end(b, has_more, has_more ? list[n - 1].name : (struct bytes){ NULL, 0 });
 	dispatch_reply(c, 200);
 	return ERR_OK;
 }
@@ -122,7 +107,7 @@ static enum err api_template_delete(struct call *c)
 
 static const struct api_route routes[] = {
 	{ HTTP_POST, "/v1/templates", SCOPE_SITE, api_template_create, &template_create_table, NULL, 0, "Create a template of sessions", 201, "Template" },
-	{ HTTP_GET, "/v1/templates", SCOPE_SITE, api_template_list, NULL, &list_table, 0, "List the site's templates by name", 200, "TemplateList" },
+	{ HTTP_GET, "/v1/templates", SCOPE_SITE, api_template_list, NULL, &dispatch_page_table, 0, "List the site's templates by name", 200, "TemplateList" },
 	{ HTTP_GET, "/v1/templates/{name}", SCOPE_SITE, api_template_get, NULL, NULL, 0, "Get a template", 200, "Template" },
 	{ HTTP_PATCH, "/v1/templates/{name}", SCOPE_SITE, api_template_update, &update_table, NULL, 0,
 	  "Change a template; If-Match guards against a stale writer", 200, "Template" },
