@@ -504,20 +504,15 @@ static void say_tool_result(const struct convert_say *s)
 
 static void say(const struct convert_say *s)
 {
-	struct saying sy = { s, SIDE_USER, NULL };
+	struct saying sy = { s, convert_side_of(s->role), NULL };
 	size_t first = s->units->n;
 
-	if (bytes_equal(s->role, BYTES("system")) || bytes_equal(s->role, BYTES("developer")))
-		sy.side = SIDE_SYSTEM;
-	else if (bytes_equal(s->role, BYTES("assistant")))
-		sy.side = SIDE_MODEL;
 	convert_say_head(s, NAME, sy.side, turn_names);
 	if (bytes_equal(s->role, BYTES("tool")))
 		say_tool_result(s);
 	else
 		convert_each(s, say_found, &sy);
-	if (s->units->n == first + 1 && s->units->items[first].is_head) /* nothing follows it */
-		s->units->n = first;
+	convert_drop_lone_head(s->units, first);
 }
 
 static void join_unit(struct buf *b, struct bytes raw)
@@ -551,8 +546,6 @@ static void join_turn(struct buf *b, const struct convert_unit *u, size_t n)
 {
 	size_t skip = u->is_head ? 1 : 0;
 
-	if (b->p[b->n - 1] != '[')
-		buf_add_char(b, ',');
 	buf_add_char(b, '{');
 	buf_member_str(b, "role", u->side == SIDE_MODEL ? "assistant" : "user");
 	buf_add_member(b, "content");
@@ -567,26 +560,9 @@ static void join_turn(struct buf *b, const struct convert_unit *u, size_t n)
 
 static struct bytes join(struct task *t, const struct convert_units *units)
 {
-	const struct convert_unit *u = units->items;
-	size_t from = 0, to;
-	struct buf b;
+	static const struct convert_frame frame = { "system", "messages", join_content, join_turn };
 
-	buf_init(&b, t->arena, 4096);
-	buf_add_char(&b, '{');
-	while (from < units->n && u[from].side == SIDE_SYSTEM)
-		from++;
-	if (from > 0) {
-		buf_add_member(&b, "system");
-		join_content(&b, u, from);
-	}
-	buf_add_member(&b, "messages");
-	buf_add_char(&b, '[');
-	for (; from < units->n; from = to) {
-		for (to = from + 1; to < units->n && u[to].turn == u[from].turn; to++) {}
-		join_turn(&b, u + from, to - from);
-	}
-	buf_add_str(&b, "]}");
-	return buf_bytes(&b);
+	return convert_join(t, units, &frame);
 }
 
 const struct convert_driver convert_anthropic = { .name = NAME, .split = split, .read = read_message, .say = say, .join = join };

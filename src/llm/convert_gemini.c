@@ -412,28 +412,9 @@ static void join_turn(struct buf *b, const struct convert_unit *u, size_t n)
 
 static struct bytes join(struct task *t, const struct convert_units *units)
 {
-	const struct convert_unit *u = units->items;
-	size_t from = 0, to;
-	struct buf b;
+	static const struct convert_frame frame = { "systemInstruction", "contents", join_turn, join_turn };
 
-	buf_init(&b, t->arena, 4096);
-	buf_add_char(&b, '{');
-	while (from < units->n && u[from].side == SIDE_SYSTEM)
-		from++;
-	if (from > 0) {
-		buf_add_member(&b, "systemInstruction");
-		join_turn(&b, u, from);
-	}
-	buf_add_member(&b, "contents");
-	buf_add_char(&b, '[');
-	for (; from < units->n; from = to) {
-		for (to = from + 1; to < units->n && u[to].turn == u[from].turn; to++) {}
-		if (b.p[b.n - 1] != '[')
-			buf_add_char(&b, ',');
-		join_turn(&b, u + from, to - from);
-	}
-	buf_add_str(&b, "]}");
-	return buf_bytes(&b);
+	return convert_join(t, units, &frame);
 }
 
 const struct convert_driver convert_gemini = {

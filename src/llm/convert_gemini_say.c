@@ -208,18 +208,13 @@ static void say_answer(const struct convert_say *s)
 
 void gemini_say(const struct convert_say *s)
 {
-	struct saying sy = { s, SIDE_USER };
+	struct saying sy = { s, convert_side_of(s->role) };
 	size_t first = s->units->n;
 
-	if (bytes_equal(s->role, BYTES("system")) || bytes_equal(s->role, BYTES("developer")))
-		sy.side = SIDE_SYSTEM;
-	else if (bytes_equal(s->role, BYTES("assistant")))
-		sy.side = SIDE_MODEL;
 	convert_say_head(s, GEMINI, sy.side, turn_names);
 	if (bytes_equal(s->role, BYTES("tool")))
 		say_answer(s);
 	else
 		convert_each(s, say_found, &sy);
-	if (s->units->n == first + 1 && s->units->items[first].is_head) /* nothing follows it */
-		s->units->n = first;
+	convert_drop_lone_head(s->units, first);
 }

@@ -314,6 +314,45 @@ void convert_add_rest(struct buf *b, struct bytes holder, const char *provider, 
 	}
 }
 
+enum convert_side convert_side_of(struct bytes role)
+{
+	if (bytes_equal(role, BYTES("system")) || bytes_equal(role, BYTES("developer")))
+		return SIDE_SYSTEM;
+	return bytes_equal(role, BYTES("assistant")) ? SIDE_MODEL : SIDE_USER;
+}
+
+void convert_drop_lone_head(struct convert_units *us, size_t first)
+{
+	if (us->n == first + 1 && us->items[first].is_head)
+		us->n = first;
+}
+
+struct bytes convert_join(struct task *t, const struct convert_units *units, const struct convert_frame *frame)
+{
+	const struct convert_unit *u = units->items;
+	size_t from = 0, to;
+	struct buf b;
+
+	buf_init(&b, t->arena, 4096);
+	buf_add_char(&b, '{');
+	while (from < units->n && u[from].side == SIDE_SYSTEM)
+		from++;
+	if (from > 0) {
+		buf_add_member(&b, frame->system);
+		frame->join_system(&b, u, from);
+	}
+	buf_add_member(&b, frame->turns);
+	buf_add_char(&b, '[');
+	for (; from < units->n; from = to) {
+		for (to = from + 1; to < units->n && u[to].turn == u[from].turn; to++) {}
+		if (b.p[b.n - 1] != '[')
+			buf_add_char(&b, ',');
+		frame->join_turn(&b, u + from, to - from);
+	}
+	buf_add_str(&b, "]}");
+	return buf_bytes(&b);
+}
+
 void convert_say_head(const struct convert_say *s, const char *provider, enum convert_side side, const char *const *names)
 {
 	struct bytes own = convert_member(s->extra, provider), turn = convert_member(own, "turn");

@@ -186,6 +186,20 @@ void convert_each(const struct convert_say *s, void (*found)(void *arg, struct b
 /* Adds the head of a turn, if extra keeps members for one besides those of known names. */
 void convert_say_head(const struct convert_say *s, const char *provider, enum convert_side side, const char *const *names);
 
+/* Which side of a document a role speaks on. */
+enum convert_side convert_side_of(struct bytes role);
+/* Takes back the head of a turn, the unit `first`, when nothing was said behind it. */
+void convert_drop_lone_head(struct convert_units *us, size_t first);
+
+/* How a document frames its units: the member for the system's and how they are joined, the member for the turns and how one is. */
+struct convert_frame {
+	const char *system, *turns;
+	void (*join_system)(struct buf *b, const struct convert_unit *units, size_t n);
+	void (*join_turn)(struct buf *b, const struct convert_unit *units, size_t n);
+};
+/* Writes arranged units, the system's in front, as a document. */
+struct bytes convert_join(struct task *t, const struct convert_units *units, const struct convert_frame *frame);
+
 /* ---- canonical text ---- */
 
 /* One spelling of a value: no blanks, strings unescaped and escaped anew, members sorted, numbers as the doubles most clients make of them. */
