@@ -1,82 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* fuzz_openai: any answer of any status, in any pieces, gives the result that it gives in one piece; what it gives is sound. */
-#include <assert.h>
-#include <stdint.h>
-
-#include "base/buf.h"
-#include "base/jsonx.h"
-#include "llm/llm_private.h"
+#include "fuzz_answer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct outcome {
-	enum err e;
-	struct llm_result result;
-	struct buf heard;
-};
-
-static enum err on_text(void *arg, struct bytes text)
-{
-	struct outcome *o = arg;
-
-	assert(text.n > 0);
-	buf_add_bytes(&o->heard, text);
-	return ERR_OK;
-}
-
-/* Text is UTF-8 and tool calls are JSON, whatever came. */
-static void check_sound(struct arena *a, const struct outcome *o)
-{
-	const struct llm_result *r = &o->result;
-	struct jsonx_flaw flaw;
-	struct buf quoted;
-
-	buf_init(&quoted, a, r->text.n + 2);
-	buf_add_json(&quoted, r->text);
-	assert(jsonx_check(a, buf_bytes(&quoted), &flaw));
-	assert(bytes_equal(buf_bytes(&o->heard), r->text));
-	assert(r->tool_calls.n == 0 || jsonx_check(a, r->tool_calls, &flaw));
-	assert(r->usage.input_tokens >= 0 && r->usage.output_tokens >= 0);
-}
-
-static void parse(struct task *t, int status, struct bytes in, size_t step, struct outcome *o)
-{
-	struct llm_events ev = { o, on_text, NULL };
-	struct llm_parser *ps;
-
-	*o = (struct outcome){ 0 };
-	buf_init(&o->heard, t->arena, 64);
-	t->fault = (struct fault){ 0 };
-	ps = llm_openai.parse_begin(t, status, 0, &ev, &o->result);
-	for (size_t at = 0; o->e == ERR_OK && at < in.n; at += step)
-		o->e = llm_openai.parse_take(ps, (struct bytes){ in.p + at, in.n - at < step ? in.n - at : step });
-	if (o->e == ERR_OK)
-		o->e = llm_openai.parse_end(ps);
-	assert(t->fault.code == o->e);
-	check_sound(t->arena, o);
-}
-
-/* The first byte selects the status and the size of the pieces, the rest is the body. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const int statuses[] = { 200, 200, 200, 200, 200, 200, 302, 500 };
-	static struct arena *arena;
-	struct task t = { 0 };
-	struct outcome whole, pieces;
-	struct bytes in;
-	int status;
-
-	if (size < 1)
-		return 0;
-	if (!arena)
-		arena = arena_open(262144);
-	t.arena = arena;
-	status = statuses[data[0] % 8u];
-	in = (struct bytes){ (const char *)data + 1, size - 1 };
-	parse(&t, status, in, size, &whole);
-	parse(&t, status, in, 1 + data[0] / 8u, &pieces);
-	assert(whole.e == pieces.e && bytes_equal(whole.result.text, pieces.result.text));
-	assert(bytes_equal(whole.result.tool_calls, pieces.result.tool_calls) && whole.result.finish == pieces.result.finish);
-	arena_reset(arena);
-	return 0;
+	return check_answer(&llm_openai, data, size);
 }
