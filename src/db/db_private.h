@@ -30,7 +30,8 @@ struct db_conn {
 	struct db_cached *cached; /* open addressing, n_slots a power of two */
 	size_t n_cached, n_slots;
 	int64_t idle_since_ms;
-	struct db_conn *next; /* in the pool */
+	int64_t n_lost_before; /* db->n_lost when it came back to the pool */
+	struct db_conn *next;  /* in the pool */
 };
 
 /*
@@ -80,7 +81,7 @@ struct db {
 	bool is_down;         /* the last connect failed */
 	bool is_probing;      /* a thread is trying whether it still is */
 	int64_t retry_at_ms;  /* no connect before, while is_down */
-	int64_t lost_at_ms;   /* when a connection was last lost: whoever idles since before is asked first */
+	int64_t n_lost;       /* connections lost so far: whoever has idled since before the last is asked first */
 	char down_text[200];  /* why the last connect failed */
 };
 

@@ -107,11 +107,11 @@ static enum err connect_new(struct task *t, struct db *db, struct db_conn **c_r)
 }
 
 /* Whether an idle connection may be used. It is asked only after long idling, or when others were lost meanwhile. */
-static bool is_usable(struct task *t, struct db_conn *c, int64_t lost_at_ms)
+static bool is_usable(struct task *t, struct db_conn *c, int64_t n_lost)
 {
 	if (!c->db->driver->is_open(c->link))
 		return false;
-	if (c->idle_since_ms > lost_at_ms && stamp_mono_ms() - c->idle_since_ms < PING_AFTER_IDLE_MS)
+	if (c->n_lost_before == n_lost && stamp_mono_ms() - c->idle_since_ms < PING_AFTER_IDLE_MS)
 		return true;
 	if (c->db->driver->ping(t, c) == ERR_OK)
 		return true;
@@ -154,11 +154,11 @@ enum err db_take(struct task *t, struct db *db, struct db_conn **c_r)
 	for (;;) {
 		if (db->idle) {
 			struct db_conn *c = db->idle;
-			int64_t lost_at_ms = db->lost_at_ms;
+			int64_t n_lost = db->n_lost;
 
 			db->idle = c->next;
 			pthread_mutex_unlock(&db->lock);
-			if (is_usable(t, c, lost_at_ms)) {
+			if (is_usable(t, c, n_lost)) {
 				*c_r = c;
 				return ERR_OK;
 			}
@@ -190,17 +190,16 @@ void db_give(struct db_conn **cp)
 	db = c->db;
 	db_rollback(c);
 	if (c->loss) {
-		int64_t now = stamp_mono_ms();
-
 		db_conn_close(&c);
 		pthread_mutex_lock(&db->lock);
-		db->lost_at_ms = now;
+		db->n_lost++;
 		forget(db, 1);
 		pthread_mutex_unlock(&db->lock);
 		return;
 	}
 	c->idle_since_ms = stamp_mono_ms();
 	pthread_mutex_lock(&db->lock);
+	c->n_lost_before = db->n_lost;
 	c->next = db->idle;
 	db->idle = c;
 	if (db->n_waiting)
