@@ -170,7 +170,8 @@ static void take_usage(struct llm_parser *ps, struct bytes usage)
 	answer_count(member_of(usage, "cache_creation_input_tokens"), &ps->cache_creation);
 	answer_count(member_of(usage, "cache_read_input_tokens"), &ps->cache_read);
 	if (ps->has_input && ps->has_output)
-		ps->an.result->usage = (struct llm_usage){ ps->input + ps->cache_creation + ps->cache_read, ps->output, true };
+		ps->an.result->usage = (struct llm_usage){ .input_tokens = ps->input + ps->cache_creation + ps->cache_read, .output_tokens = ps->output,
+							       .cached_tokens = ps->cache_read, .is_known = true };
 }
 
 static void take_stop(struct llm_parser *ps, struct bytes raw)

@@ -25,7 +25,7 @@ struct llm_parser {
 	struct llm_answer an;
 	struct part *parts, *last, **parts_end;
 	size_t n_parts, n_calls;
-	int64_t input, output, thoughts;
+	int64_t input, output, thoughts, cached;
 	bool has_input;
 	struct bytes response_id, reason; /* plain */
 };
@@ -129,8 +129,10 @@ static void take_usage(struct llm_parser *ps, struct bytes usage)
 		ps->has_input = true;
 	answer_count(member_of(usage, "candidatesTokenCount"), &ps->output);
 	answer_count(member_of(usage, "thoughtsTokenCount"), &ps->thoughts);
+	answer_count(member_of(usage, "cachedContentTokenCount"), &ps->cached);
 	if (ps->has_input)
-		ps->an.result->usage = (struct llm_usage){ ps->input, ps->output + ps->thoughts, true };
+		ps->an.result->usage = (struct llm_usage){ .input_tokens = ps->input, .output_tokens = ps->output + ps->thoughts,
+							       .cached_tokens = ps->cached, .is_known = true };
 }
 
 static void take_finish(struct llm_parser *ps, struct bytes raw)

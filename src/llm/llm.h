@@ -16,11 +16,21 @@ struct llm_message {
 	struct bytes extra;   /* raw JSON object of other stored members a provider needs (tool_calls, tool_call_id, name), or empty */
 };
 
+/* A tool that the model may ask for. */
+struct llm_tool {
+	struct bytes name;        /* of letters, digits, _ and -, as every provider takes it */
+	struct bytes description; /* plain; may be empty */
+	struct bytes parameters;  /* JSON Schema of the arguments, an object's, raw; empty: there are none */
+};
+
 struct llm_request {
 	const char *model;
 	struct bytes instructions; /* the agent's system text, plain; may be empty */
 	const struct llm_message *messages;
 	size_t n_messages;
+	const struct llm_tool *tools;
+	size_t n_tools;
+	bool is_text_mode;         /* the model knows no tools: they are asked for in the words of text_mode.h */
 	double temperature;        /* negative: not sent */
 	int64_t max_output_tokens; /* 0: not sent */
 };
@@ -29,7 +39,8 @@ enum llm_finish { LLM_STOP, LLM_LENGTH, LLM_TOOL, LLM_FILTER };
 
 struct llm_usage {
 	int64_t input_tokens, output_tokens;
-	bool is_known; /* false when the stream brought none */
+	int64_t cached_tokens; /* of the input, those that the provider had read before; 0 where it does not say */
+	bool is_known;         /* false when the stream brought none */
 };
 
 /* What a call brought, filled as it goes: valid (partial) after a failure too. All in the task's arena. */

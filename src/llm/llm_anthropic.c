@@ -56,6 +56,12 @@ static struct bytes make_body(struct task *t, const struct llm_request *rq)
 	buf_member_str(&b, "model", rq->model);
 	buf_member_int(&b, "max_tokens", rq->max_output_tokens > 0 ? rq->max_output_tokens : MAX_TOKENS_DEFAULT);
 	request_add_prompt(&b, t, CONVERT_ANTHROPIC, rq);
+	if (rq->n_tools > 0) {
+		buf_add_member(&b, "tools");
+		buf_add_char(&b, '[');
+		request_add_tools(&b, rq, "input_schema", "", "");
+		buf_add_char(&b, ']');
+	}
 	buf_member_bool(&b, "stream", true);
 	if (request_has_temperature(rq) && takes_temperature(rq->model)) /* its scale ends at 1, that of agents at 2 */
 		request_add_real(&b, "temperature", rq->temperature > 1 ? 1 : rq->temperature);

@@ -28,6 +28,12 @@ static struct bytes make_body(struct task *t, const struct llm_request *rq)
 	buf_init(&b, t->arena, 4096);
 	buf_add_char(&b, '{');
 	request_add_prompt(&b, t, CONVERT_GEMINI, rq);
+	if (rq->n_tools > 0) {
+		buf_add_member(&b, "tools");
+		buf_add_str(&b, "[{\"functionDeclarations\":[");
+		request_add_tools(&b, rq, "parametersJsonSchema", "", "");
+		buf_add_str(&b, "]}]");
+	}
 	if (request_has_temperature(rq) || rq->max_output_tokens > 0) {
 		buf_add_member(&b, "generationConfig");
 		buf_add_char(&b, '{');

@@ -96,6 +96,12 @@ static struct bytes make_body(struct task *t, const struct llm_request *rq, bool
 	buf_add_char(&b, ']');
 	buf_member_bool(&b, "stream", true);
 	buf_member_json(&b, "stream_options", BYTES("{\"include_usage\":true}"));
+	if (rq->n_tools > 0) {
+		buf_add_member(&b, "tools");
+		buf_add_char(&b, '[');
+		request_add_tools(&b, rq, "parameters", "{\"type\":\"function\",\"function\":", "}");
+		buf_add_char(&b, ']');
+	}
 	if (rq->max_output_tokens > 0)
 		buf_member_int(&b, to_vendor ? "max_completion_tokens" : "max_tokens", rq->max_output_tokens);
 	if (request_has_temperature(rq))

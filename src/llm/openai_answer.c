@@ -192,6 +192,7 @@ static void take_usage(struct llm_parser *ps, struct bytes usage)
 {
 	struct llm_usage u = { .is_known = true };
 
+	answer_count(member_of(member_of(usage, "prompt_tokens_details"), "cached_tokens"), &u.cached_tokens);
 	if (answer_count(member_of(usage, "prompt_tokens"), &u.input_tokens) && answer_count(member_of(usage, "completion_tokens"), &u.output_tokens))
 		ps->result->usage = u;
 }

@@ -37,6 +37,21 @@ static enum err build(const struct llm_driver *driver, const char *base_url, con
 
 #define expect_body(literal) cr_expect(bytes_equal(built.body, BYTES(literal)), "%.*s", (int)built.body.n, built.body.p)
 
+#define expect_bytes(got, literal) cr_expect(bytes_equal((got), BYTES(literal)), "%.*s", (int)(got).n, (got).p)
+#define expect_text(o, literal) expect_bytes((o).result.text, literal)
+
+/* Some tools as a request has them. */
+static struct llm_request tools_request(void)
+{
+	static const struct llm_tool tools[] = {
+		{ BYTES("get_weather"), BYTES("Tells the \"weather\""),
+		  BYTES("{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}}}") },
+		{ BYTES("get_time"), { 0 }, { 0 } },
+	};
+
+	return (struct llm_request){ .model = "m", .temperature = -1, .tools = tools, .n_tools = 2 };
+}
+
 /* What one parse gave. */
 struct outcome {
 	enum err e;
@@ -48,13 +63,15 @@ struct outcome {
 	bool is_whole;
 };
 
+static enum err fail_text; /* what hearing a text gives */
+
 static enum err on_text(void *arg, struct bytes text)
 {
 	struct outcome *o = arg;
 
 	buf_add_bytes(&o->heard, text);
 	o->n_texts++;
-	return ERR_OK;
+	return fail_text;
 }
 
 static struct outcome parse_in(const struct llm_driver *driver, int status, struct bytes body, size_t step)
@@ -90,7 +107,7 @@ static bool same(const struct outcome *a, const struct outcome *b)
 
 	return a->e == b->e && bytes_equal(x->text, y->text) && bytes_equal(x->tool_calls, y->tool_calls) && bytes_equal(x->model, y->model) &&
 	       bytes_equal(x->parts, y->parts) && x->finish == y->finish && x->usage.is_known == y->usage.is_known &&
-	       x->usage.input_tokens == y->usage.input_tokens && x->usage.output_tokens == y->usage.output_tokens && a->n_texts == b->n_texts &&
+	       x->usage.input_tokens == y->usage.input_tokens && x->usage.output_tokens == y->usage.output_tokens && x->usage.cached_tokens == y->usage.cached_tokens && a->n_texts == b->n_texts &&
 	       a->is_whole == b->is_whole;
 }
 
@@ -127,9 +144,6 @@ static struct outcome parse_status(const struct llm_driver *driver, int status, 
 }
 
 #define parse(text) parse_status(&DRIVER, 200, bytes_of(text))
-
-#define expect_bytes(got, literal) cr_expect(bytes_equal((got), BYTES(literal)), "%.*s", (int)(got).n, (got).p)
-#define expect_text(o, literal) expect_bytes((o).result.text, literal)
 
 /* A request with a message as the answer would be stored. */
 static void build_answered(const struct llm_driver *driver, const struct outcome *o)

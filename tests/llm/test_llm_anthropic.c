@@ -18,7 +18,8 @@ Test(llm_anthropic, builds_a_streaming_request)
 		{ BYTES("tool"), BYTES("\"done\""), BYTES("{\"tool_call_id\":\"t1\"}") },
 		{ BYTES("system"), BYTES("\"Also this\""), { 0 } },
 	};
-	struct llm_request rq = { "claude-opus-4-5", BYTES("Be \"kind\"\n"), m, 4, 0.7, 100 };
+	struct llm_request rq = { .model = "claude-opus-4-5", .instructions = BYTES("Be \"kind\"\n"), .messages = m, .n_messages = 4, .temperature = 0.7,
+				  .max_output_tokens = 100 };
 
 	cr_assert_eq(build(&DRIVER, "http://llm.example/v1/", "k-1", &rq), ERR_OK);
 	cr_expect_str_eq(built.url, "http://llm.example/v1/messages");
@@ -31,6 +32,21 @@ Test(llm_anthropic, builds_a_streaming_request)
 	cr_expect_str_eq(built.headers[4], "x-api-key: k-1");
 	cr_expect_eq(built.headers[5], NULL);
 	cr_expect_eq(build(&DRIVER, "http://llm.example/v1", "k\r\nX: y", &rq), ERR_PROVIDER_REFUSED);
+}
+
+/* TRN-6 */
+Test(llm_anthropic, sends_tools_in_its_form)
+{
+	struct llm_request rq = tools_request();
+
+	cr_assert_eq(build(&DRIVER, "http://llm.example/v1", "", &rq), ERR_OK);
+	expect_bytes(jsonx_member(built.body, "tools"),
+		     "[{\"name\":\"get_weather\",\"description\":\"Tells the \\\"weather\\\"\","
+		     "\"input_schema\":{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}}}},"
+		     "{\"name\":\"get_time\",\"input_schema\":{\"type\":\"object\",\"properties\":{}}}]");
+	rq.n_tools = 0;
+	cr_assert_eq(build(&DRIVER, "http://llm.example/v1", "", &rq), ERR_OK);
+	cr_expect_eq(jsonx_member(built.body, "tools").n, 0, "an empty list is refused");
 }
 
 Test(llm_anthropic, the_limit_has_a_default)
@@ -120,6 +136,7 @@ Test(llm_anthropic, parses_a_stream_with_usage)
 	cr_expect_eq(o.result.finish, LLM_STOP);
 	cr_expect(o.result.usage.is_known);
 	cr_expect_eq(o.result.usage.input_tokens, 1111, "cached tokens are input too");
+	cr_expect_eq(o.result.usage.cached_tokens, 1000);
 	cr_expect_eq(o.result.usage.output_tokens, 15, "the last count is of all");
 	expect_bytes(o.result.model, "claude-1");
 	cr_expect_eq(o.result.tool_calls.n, 0);

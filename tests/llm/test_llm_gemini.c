@@ -17,7 +17,8 @@ Test(llm_gemini, builds_a_streaming_request)
 				BYTES("{\"tool_calls\":[{\"id\":\"t1\",\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}],\"tokens_used\":3}") },
 		{ BYTES("tool"), BYTES("\"done\""), BYTES("{\"tool_call_id\":\"t1\"}") },
 	};
-	struct llm_request rq = { "gemini-2.5-flash", BYTES("Be \"kind\"\n"), m, 3, 1.5, 100 };
+	struct llm_request rq = { .model = "gemini-2.5-flash", .instructions = BYTES("Be \"kind\"\n"), .messages = m, .n_messages = 3, .temperature = 1.5,
+				  .max_output_tokens = 100 };
 
 	cr_assert_eq(build(&DRIVER, "http://llm.example/v1beta/", "k-1", &rq), ERR_OK);
 	cr_expect_str_eq(built.url, "http://llm.example/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse");
@@ -38,6 +39,21 @@ Test(llm_gemini, leaves_out_what_was_not_asked_for)
 	cr_assert_eq(build(&DRIVER, "http://llm.example/v1beta", NULL, &rq), ERR_OK);
 	expect_body("{\"contents\":[{\"role\":\"user\",\"parts\":[{\"text\":\"x\"}]}]}");
 	cr_expect_eq(built.headers[3], NULL, "no key, no header");
+}
+
+/* TRN-6 */
+Test(llm_gemini, sends_tools_in_its_form)
+{
+	struct llm_request rq = tools_request();
+
+	cr_assert_eq(build(&DRIVER, "http://llm.example/v1", "", &rq), ERR_OK);
+	expect_bytes(jsonx_member(built.body, "tools"),
+		     "[{\"functionDeclarations\":[{\"name\":\"get_weather\",\"description\":\"Tells the \\\"weather\\\"\","
+		     "\"parametersJsonSchema\":{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}}}},"
+		     "{\"name\":\"get_time\",\"parametersJsonSchema\":{\"type\":\"object\",\"properties\":{}}}]}]");
+	rq.n_tools = 0;
+	cr_assert_eq(build(&DRIVER, "http://llm.example/v1", "", &rq), ERR_OK);
+	cr_expect_eq(jsonx_member(built.body, "tools").n, 0, "an empty list is refused");
 }
 
 Test(llm_gemini, a_model_is_one_piece_of_the_address)
@@ -68,7 +84,7 @@ Test(llm_gemini, parses_a_stream_with_usage)
 {
 	struct outcome o = parse(TEXT("Gr\xc3\xbc\\u00df") TEXT("") TEXT("e \\ud83c\\udf0d")
 				 DATA("{\"candidates\":[{\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\"!\"}]},\"finishReason\":\"STOP\"}],"
-				      "\"usageMetadata\":{\"promptTokenCount\":8,\"candidatesTokenCount\":5,\"thoughtsTokenCount\":30}}  "));
+				      "\"usageMetadata\":{\"promptTokenCount\":8,\"candidatesTokenCount\":5,\"thoughtsTokenCount\":30,\"cachedContentTokenCount\":3}}  "));
 
 	cr_expect_eq(o.e, ERR_OK, "%s", o.internal);
 	expect_text(o, "Gr\xc3\xbc\xc3\x9f" "e \xf0\x9f\x8c\x8d!");
@@ -77,6 +93,7 @@ Test(llm_gemini, parses_a_stream_with_usage)
 	cr_expect(o.result.usage.is_known);
 	cr_expect_eq(o.result.usage.input_tokens, 8);
 	cr_expect_eq(o.result.usage.output_tokens, 35, "thoughts are paid for too");
+	cr_expect_eq(o.result.usage.cached_tokens, 3);
 	expect_bytes(o.result.model, "gemini-x");
 	cr_expect_eq(o.result.parts.n, 0, "plain text is a string");
 	cr_expect(o.is_whole);

@@ -1,48 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* test_llm_openai: requests as they go out, and answers parsed in one piece and byte by byte, which must be equal. */
-#include <criterion/criterion.h>
+#include "answer_fixture.h"
 
-#include "base/buf.h"
-#include "base/jsonx.h"
-#include "llm/llm_private.h"
+TestSuite(llm_openai, .init = answer_setup, .fini = answer_teardown, .timeout = 20);
 
-static struct arena *arena;
-static struct task task;
-
-static void setup(void)
-{
-	arena = arena_open(4096);
-	task_init(&task, arena);
-}
-
-static void teardown(void)
-{
-	arena_close(&arena);
-}
-
-TestSuite(llm_openai, .init = setup, .fini = teardown, .timeout = 20);
+#define DRIVER llm_openai
 
 /* ---- the request ---- */
-
-static struct fetch_request built;
-
-static enum err build(const char *base_url, const char *key, const struct llm_request *rq)
-{
-	struct llm_provider p = { "openai", base_url, key };
-	struct jsonx_flaw flaw;
-	enum err e = llm_openai.build(&task, &p, rq, &built);
-
-	if (e == ERR_OK)
-		cr_assert(jsonx_check(arena, built.body, &flaw), "%s at %zu: %.*s", flaw.reason, flaw.offset, (int)built.body.n, built.body.p);
-	return e;
-}
 
 /* The raw "messages" of the request for some messages. */
 static struct bytes messages_of(const char *base_url, const struct llm_message *m, size_t n)
 {
 	struct llm_request rq = { .model = "m", .messages = m, .n_messages = n, .temperature = -1 };
 
-	cr_assert_eq(build(base_url, "", &rq), ERR_OK);
+	cr_assert_eq(build(&DRIVER, base_url, "", &rq), ERR_OK);
 	return jsonx_member(built.body, "messages");
 }
 
@@ -57,9 +28,10 @@ static void expect_message(struct llm_message m, const char *raw)
 Test(llm_openai, builds_a_streaming_request)
 {
 	struct llm_message m = { BYTES("user"), BYTES("\"h\\u00e9 \\\"you\\\"\""), { 0 } };
-	struct llm_request rq = { "model \"x\"", BYTES("Be \"kind\"\n"), &m, 1, 0.7, 100 };
+	struct llm_request rq = { .model = "model \"x\"", .instructions = BYTES("Be \"kind\"\n"), .messages = &m, .n_messages = 1, .temperature = 0.7,
+				  .max_output_tokens = 100 };
 
-	cr_assert_eq(build("http://llm.example/v1/", "k-1", &rq), ERR_OK);
+	cr_assert_eq(build(&DRIVER, "http://llm.example/v1/", "k-1", &rq), ERR_OK);
 	cr_expect_str_eq(built.method, "POST");
 	cr_expect_str_eq(built.url, "http://llm.example/v1/chat/completions");
 	cr_expect(bytes_equal(built.body, BYTES("{\"model\":\"model \\\"x\\\"\",\"messages\":[{\"role\":\"system\",\"content\":\"Be \\\"kind\\\"\\n\"},"
@@ -75,11 +47,11 @@ Test(llm_openai, leaves_out_what_was_not_asked_for)
 {
 	struct llm_request rq = { .model = "m", .temperature = -1 };
 
-	cr_assert_eq(build("http://llm.example/v1", NULL, &rq), ERR_OK);
+	cr_assert_eq(build(&DRIVER, "http://llm.example/v1", NULL, &rq), ERR_OK);
 	cr_expect(bytes_equal(built.body, BYTES("{\"model\":\"m\",\"messages\":[],\"stream\":true,\"stream_options\":{\"include_usage\":true}}")));
 	cr_expect_eq(built.headers[3], NULL, "no key, no Authorization");
 	rq.temperature = 0;
-	cr_assert_eq(build("http://llm.example/v1", "", &rq), ERR_OK);
+	cr_assert_eq(build(&DRIVER, "http://llm.example/v1", "", &rq), ERR_OK);
 	cr_expect_eq(jsonx_real(jsonx_member(built.body, "temperature")), 0);
 	cr_expect_eq(built.headers[3], NULL);
 }
@@ -92,12 +64,12 @@ Test(llm_openai, names_the_limit_as_the_server_knows_it)
 	struct llm_request rq = { .model = "m", .temperature = -1, .max_output_tokens = 9 };
 
 	for (size_t i = 0; i < sizeof(vendor) / sizeof(vendor[0]); i++) {
-		cr_assert_eq(build(vendor[i], "", &rq), ERR_OK);
+		cr_assert_eq(build(&DRIVER, vendor[i], "", &rq), ERR_OK);
 		cr_expect_eq(jsonx_int(jsonx_member(built.body, "max_completion_tokens")), 9, "%s", vendor[i]);
 		cr_expect_eq(jsonx_member(built.body, "max_tokens").n, 0);
 	}
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-		cr_assert_eq(build(others[i], "", &rq), ERR_OK);
+		cr_assert_eq(build(&DRIVER, others[i], "", &rq), ERR_OK);
 		cr_expect_eq(jsonx_int(jsonx_member(built.body, "max_tokens")), 9, "%s", others[i]);
 		cr_expect_eq(jsonx_member(built.body, "max_completion_tokens").n, 0);
 	}
@@ -109,9 +81,24 @@ Test(llm_openai, a_key_that_would_make_another_header_is_refused)
 	struct llm_request rq = { .model = "m", .temperature = -1 };
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-		cr_expect_eq(build("http://llm.example/v1", keys[i], &rq), ERR_PROVIDER_REFUSED);
+		cr_expect_eq(build(&DRIVER, "http://llm.example/v1", keys[i], &rq), ERR_PROVIDER_REFUSED);
 		cr_expect_not(strstr(task.fault.internal, "k9"));
 	}
+}
+
+/* TRN-6 */
+Test(llm_openai, sends_tools_in_its_form)
+{
+	struct llm_request rq = tools_request();
+
+	cr_assert_eq(build(&DRIVER, "http://llm.example/v1", "", &rq), ERR_OK);
+	expect_bytes(jsonx_member(built.body, "tools"),
+		     "[{\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"description\":\"Tells the \\\"weather\\\"\","
+		     "\"parameters\":{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}}}}},"
+		     "{\"type\":\"function\",\"function\":{\"name\":\"get_time\",\"parameters\":{\"type\":\"object\",\"properties\":{}}}}]");
+	rq.n_tools = 0;
+	cr_assert_eq(build(&DRIVER, "http://llm.example/v1", "", &rq), ERR_OK);
+	cr_expect_eq(jsonx_member(built.body, "tools").n, 0, "an empty list is refused");
 }
 
 /* MSG-6 */
@@ -182,88 +169,13 @@ Test(llm_openai, sends_developer_only_where_it_is_known)
 
 /* ---- the answer ---- */
 
-/* What one parse gave. */
-struct outcome {
-	enum err e;
-	struct llm_result result;
-	struct buf heard;
-	size_t n_texts;
-	int retry_after_s;
-	const char *internal;
-	bool is_whole;
-};
-
-static enum err fail_text;
-
-static enum err on_text(void *arg, struct bytes text)
-{
-	struct outcome *o = arg;
-
-	buf_add_bytes(&o->heard, text);
-	o->n_texts++;
-	return fail_text;
-}
-
-static struct outcome parse_in(int status, struct bytes body, size_t step)
-{
-	struct outcome o = { 0 };
-	struct llm_events ev = { &o, on_text, NULL };
-	struct llm_parser *ps;
-
-	task_clear_fault(&task);
-	buf_init(&o.heard, arena, 16);
-	ps = llm_openai.parse_begin(&task, status, 5, &ev, &o.result);
-	for (size_t at = 0; o.e == ERR_OK && at < body.n; at += step) {
-		size_t n = body.n - at < step ? body.n - at : step;
-
-		o.e = llm_openai.parse_take(ps, (struct bytes){ arena_copy(arena, body.p + at, n), n });
-	}
-	o.is_whole = llm_openai.parse_is_whole(ps);
-	if (o.e == ERR_OK)
-		o.e = llm_openai.parse_end(ps);
-	o.retry_after_s = task.fault.retry_after_s;
-	o.internal = task.fault.internal;
-	cr_expect_eq(task.fault.code, o.e, "the fault says what was returned");
-	cr_expect(bytes_equal(buf_bytes(&o.heard), o.result.text), "what was heard is what was kept");
-	return o;
-}
-
-static bool same(const struct outcome *a, const struct outcome *b)
-{
-	const struct llm_result *x = &a->result, *y = &b->result;
-
-	return a->e == b->e && bytes_equal(x->text, y->text) && bytes_equal(x->tool_calls, y->tool_calls) && bytes_equal(x->model, y->model) &&
-	       x->finish == y->finish && x->usage.is_known == y->usage.is_known && x->usage.input_tokens == y->usage.input_tokens &&
-	       x->usage.output_tokens == y->usage.output_tokens && a->n_texts == b->n_texts && a->is_whole == b->is_whole;
-}
-
-/* Parses at once and in pieces of several sizes. */
-static struct outcome parse_status(int status, const char *text)
-{
-	struct bytes body = bytes_of(text);
-	struct outcome whole = parse_in(status, body, body.n + 1);
-
-	for (size_t step = 1; step < 9; step += 2) {
-		struct outcome pieces = parse_in(status, body, step);
-
-		cr_expect(same(&whole, &pieces), "pieces of %zu: %s", step, text);
-	}
-	return whole;
-}
-
-static struct outcome parse(const char *text)
-{
-	return parse_status(200, text);
-}
-
 #define DATA(json) "data: " json "\n\n"
 #define CHUNK(choice) DATA("{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m-1\",\"choices\":[" choice "],\"usage\":null}")
 #define DELTA(delta) CHUNK("{\"index\":0,\"delta\":" delta ",\"logprobs\":null,\"finish_reason\":null}")
 #define FINISH(reason) CHUNK("{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"" reason "\"}")
-#define USAGE DATA("{\"model\":\"m-1\",\"choices\":[],\"usage\":{\"prompt_tokens\":19,\"completion_tokens\":10,\"total_tokens\":29}}")
+#define USAGE DATA("{\"model\":\"m-1\",\"choices\":[],\"usage\":{\"prompt_tokens\":19,\"completion_tokens\":10,\"total_tokens\":29," \
+	"\"prompt_tokens_details\":{\"cached_tokens\":5,\"audio_tokens\":0}}}")
 #define DONE "data: [DONE]\n\n"
-
-#define expect_text(o, literal) cr_expect(bytes_equal((o).result.text, BYTES(literal)), "%.*s", (int)(o).result.text.n, (o).result.text.p)
 
 Test(llm_openai, parses_a_stream_with_usage)
 {
@@ -277,6 +189,7 @@ Test(llm_openai, parses_a_stream_with_usage)
 	cr_expect(o.result.usage.is_known);
 	cr_expect_eq(o.result.usage.input_tokens, 19);
 	cr_expect_eq(o.result.usage.output_tokens, 10);
+	cr_expect_eq(o.result.usage.cached_tokens, 5);
 	cr_expect(bytes_equal(o.result.model, BYTES("m-1")));
 	cr_expect_eq(o.result.tool_calls.n, 0);
 }
@@ -335,6 +248,19 @@ Test(llm_openai, joins_the_fragments_of_tool_calls_by_index)
 	expect_text(o, "");
 }
 
+/* TRN-3 */
+Test(llm_openai, calls_go_back_as_they_came)
+{
+	struct outcome o = parse(DELTA("{\"content\":\"Let me see.\"}")
+				 DELTA("{\"tool_calls\":[{\"index\":0,\"id\":\"call_1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\": 1}\"}}]}")
+				 FINISH("tool_calls") USAGE DONE);
+
+	build_answered(&DRIVER, &o);
+	expect_bytes(jsonx_member(built.body, "messages"),
+		     "[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":\"Let me see.\",\"tool_calls\":["
+		     "{\"id\":\"call_1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\": 1}\"}}]}]");
+}
+
 Test(llm_openai, understands_servers_that_number_tool_calls_badly)
 {
 	struct outcome o = parse(DELTA("{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}")
@@ -356,7 +282,7 @@ Test(llm_openai, tool_calls_without_number_are_too_many)
 	buf_init(&b, arena, 0);
 	for (int i = 0; i < 129; i++)
 		buf_addf(&b, "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":%d}]}}]}\n\n", i);
-	cr_expect_eq(parse_in(200, buf_bytes(&b), b.n).e, ERR_PROVIDER_INVALID);
+	cr_expect_eq(parse_in(&DRIVER, 200, buf_bytes(&b), b.n).e, ERR_PROVIDER_INVALID);
 }
 
 Test(llm_openai, a_refusal_is_a_filter_and_its_text_is_kept)
@@ -463,7 +389,7 @@ Test(llm_openai, an_error_status_is_told_apart)
 		     { 500, ERR_PROVIDER_FAILED }, { 503, ERR_PROVIDER_FAILED }, { 529, ERR_PROVIDER_FAILED } };
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct outcome o = parse_status(rows[i].status, "{\"error\":{\"message\":\"Because\",\"type\":\"t\",\"code\":null}}");
+		struct outcome o = parse_status(&DRIVER, rows[i].status, BYTES("{\"error\":{\"message\":\"Because\",\"type\":\"t\",\"code\":null}}"));
 
 		cr_expect_eq(o.e, rows[i].e, "%d: %s", rows[i].status, err_code(o.e));
 		cr_expect_str_eq(o.internal, arena_printf(arena, "the provider answered %d: Because", rows[i].status));
@@ -477,13 +403,13 @@ Test(llm_openai, the_body_of_an_error_is_bounded_and_harmless)
 	struct buf b;
 	struct outcome o;
 
-	o = parse_status(500, "<h1>Bad\r\n\x01\xff gateway</h1>");
+	o = parse_status(&DRIVER, 500, BYTES("<h1>Bad\r\n\x01\xff gateway</h1>"));
 	cr_expect_str_eq(o.internal, "the provider answered 500: <h1>Bad  ?? gateway</h1>");
-	o = parse_status(500, "");
+	o = parse_status(&DRIVER, 500, BYTES(""));
 	cr_expect_str_eq(o.internal, "the provider answered 500: ");
-	o = parse_status(500, "{\"message\":\"top\"}");
+	o = parse_status(&DRIVER, 500, BYTES("{\"message\":\"top\"}"));
 	cr_expect_str_eq(o.internal, "the provider answered 500: top");
-	o = parse_status(500, "{\"detail\":[1]}");
+	o = parse_status(&DRIVER, 500, BYTES("{\"detail\":[1]}"));
 	cr_expect_str_eq(o.internal, "the provider answered 500: {\"detail\":[1]}");
 
 	buf_init(&b, arena, 0);
@@ -491,11 +417,11 @@ Test(llm_openai, the_body_of_an_error_is_bounded_and_harmless)
 	for (int i = 0; i < 1500; i++)
 		buf_add_str(&b, "\xc3\xbc");
 	buf_add_str(&b, "\"}");
-	o = parse_in(500, buf_bytes(&b), b.n);
+	o = parse_in(&DRIVER, 500, buf_bytes(&b), b.n);
 	cr_expect_eq(strlen(o.internal), strlen("the provider answered 500: ") + 2048);
 	for (int i = 0; i < 100000; i++)
 		buf_add_char(&b, 'x');
-	o = parse_in(400, buf_bytes(&b), 1000);
+	o = parse_in(&DRIVER, 400, buf_bytes(&b), 1000);
 	cr_expect_eq(o.e, ERR_PROVIDER_REFUSED);
 	cr_expect(strlen(o.internal) < 2100);
 }
