@@ -16,15 +16,17 @@
 
 #define KEY_FILE_MAX 4096
 
-#define AGENT_COLUMNS "id, site, name, title, instructions, provider, model, language, temperature, max_output_tokens, version, created_at, updated_at"
+#define AGENT_COLUMNS                                                                                                  \
+	"id, site, name, title, instructions, provider, model, language, temperature, max_output_tokens, version, created_at, updated_at, tools," \
+	" fallbacks, max_iterations, tool_mode"
 enum { FIND, GET, LIST, CREATE, UPDATE, DELETE, PROVIDER_FIND, PROVIDER_CREATE, PROVIDER_LIST };
 static const struct db_stmt stmts[] = {
 	[FIND] = { "SELECT " AGENT_COLUMNS " FROM agents WHERE site = ? AND name = ?", NULL, NULL },
 	[GET] = { "SELECT " AGENT_COLUMNS " FROM agents WHERE site = ? AND id = ?", NULL, NULL },
 	[LIST] = { "SELECT " AGENT_COLUMNS " FROM agents WHERE site = ? AND name > ? ORDER BY name LIMIT ?", NULL, NULL },
-	[CREATE] = { "INSERT INTO agents (" AGENT_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)", NULL, NULL },
+	[CREATE] = { "INSERT INTO agents (" AGENT_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)", NULL, NULL },
 	[UPDATE] = { "UPDATE agents SET name = ?, title = ?, instructions = ?, provider = ?, model = ?, language = ?, temperature = ?,"
-		     " max_output_tokens = ?, version = version + 1, updated_at = ? WHERE site = ? AND id = ? AND version = ?", NULL, NULL },
+		     " max_output_tokens = ?, tools = ?, fallbacks = ?, max_iterations = ?, tool_mode = ?, version = version + 1, updated_at = ? WHERE site = ? AND id = ? AND version = ?", NULL, NULL },
 	[DELETE] = { "DELETE FROM agents WHERE site = ? AND id = ?", NULL, NULL },
 	[PROVIDER_FIND] = { "SELECT name, kind, base_url, key_file FROM providers WHERE name = ?", NULL, "providers are the install's" },
 	[PROVIDER_CREATE] = { "INSERT INTO providers (name, kind, base_url, key_file, created_at) VALUES (?, ?, ?, ?, ?)", NULL, "providers are the install's" },
@@ -48,6 +50,10 @@ static void agent_from_row(const struct db_rows *r, size_t row, struct agent *a_
 	a_r->version = db_cell_int(r, row, 10);
 	a_r->created_at = db_cell_int(r, row, 11);
 	a_r->updated_at = db_cell_int(r, row, 12);
+	a_r->tools = bytes_or(db_cell_bytes(r, row, 13), BYTES("[]"));
+	a_r->fallbacks = bytes_or(db_cell_bytes(r, row, 14), BYTES("[]"));
+	a_r->max_iterations = db_cell_int(r, row, 15);
+	a_r->tool_mode = db_cell_bytes(r, row, 16);
 }
 
 static enum err find_one(struct task *t, struct app *app, const struct db_stmt *s, const struct ident *site, struct db_arg by, struct agent *a_r)
@@ -95,7 +101,8 @@ static void apply(struct agent *a, const struct agent_change *in)
 		struct bytes *to;
 		struct bytes from;
 	} texts[] = { { &a->name, in->name }, { &a->title, in->title }, { &a->instructions, in->instructions },
-		      { &a->provider, in->provider }, { &a->model, in->model }, { &a->language, in->language } };
+		      { &a->provider, in->provider }, { &a->model, in->model }, { &a->language, in->language }, { &a->tools, in->tools },
+		      { &a->fallbacks, in->fallbacks }, { &a->tool_mode, in->tool_mode } };
 	for (size_t i = 0; i < COUNT(texts); i++)
 		*texts[i].to = texts[i].from.p ? texts[i].from : bytes_or(*texts[i].to, BYTES(""));
 	if (in->has_temperature) {
@@ -104,6 +111,8 @@ static void apply(struct agent *a, const struct agent_change *in)
 	}
 	if (in->has_max_output_tokens)
 		a->max_output_tokens = in->max_output_tokens;
+	if (in->has_max_iterations)
+		a->max_iterations = in->max_iterations;
 }
 
 static enum err check_name(struct task *t, struct bytes name)
@@ -132,7 +141,8 @@ static struct db_arg temperature_of(const struct agent *a)
 
 enum err agent_create(struct task *t, struct db_conn *c, const struct ident *site, const struct agent_change *in, struct agent *a_r)
 {
-	struct agent a = { .id = ident_new(), .site = *site, .version = 1, .created_at = stamp_now(), .provider = BYTES("echo") };
+	struct agent a = { .id = ident_new(), .site = *site, .version = 1, .created_at = stamp_now(), .provider = BYTES("echo"), .tools = BYTES("[]"),
+			   .fallbacks = BYTES("[]"), .tool_mode = BYTES("native") };
 	a.updated_at = a.created_at;
 	apply(&a, in);
 	if (a.title.n == 0)
@@ -145,7 +155,7 @@ enum err agent_create(struct task *t, struct db_conn *c, const struct ident *sit
 	e = db_run(t, c, &stmts[CREATE],
 		   DB_ARGS(db_ident(&a.id), db_ident(site), db_text(a.name), db_text(a.title), db_text(a.instructions), db_text(a.provider),
 			   db_text(a.model), db_text(a.language), temperature_of(&a), db_int(a.max_output_tokens), db_int(a.created_at),
-			   db_int(a.updated_at)), NULL);
+			   db_int(a.updated_at), db_text(a.tools), db_text(a.fallbacks), db_int(a.max_iterations), db_text(a.tool_mode)), NULL);
 	if (e == ERR_DUPLICATE)
 		return task_fail(t, ERR_CONFLICT, "there is an agent named %.*s", (int)a.name.n, a.name.p);
 	*a_r = a;
@@ -167,8 +177,9 @@ static enum err update_in(struct task *t, struct db_conn *c, void *arg)
 		return e;
 	e = db_run(t, c, &stmts[UPDATE],
 		   DB_ARGS(db_text(a->name), db_text(a->title), db_text(a->instructions), db_text(a->provider), db_text(a->model),
-			   db_text(a->language), temperature_of(a), db_int(a->max_output_tokens), db_int(a->updated_at), db_ident(&a->site),
-			   db_ident(&a->id), db_int(u->version)), &n);
+			   db_text(a->language), temperature_of(a), db_int(a->max_output_tokens), db_text(a->tools), db_text(a->fallbacks),
+			   db_int(a->max_iterations), db_text(a->tool_mode), db_int(a->updated_at), db_ident(&a->site), db_ident(&a->id),
+			   db_int(u->version)), &n);
 	if (e == ERR_DUPLICATE)
 		return task_fail(t, ERR_CONFLICT, "there is an agent named %.*s", (int)a->name.n, a->name.p);
 	return !e && n == 0 ? task_fail(t, ERR_PRECONDITION, "the agent has changed since it was read") : e;
@@ -211,6 +222,10 @@ void agent_render(struct buf *b, const struct agent *a)
 	else
 		buf_add_str(b, "null");
 	buf_member_int(b, "max_output_tokens", a->max_output_tokens);
+	buf_member_json(b, "tools", a->tools);
+	buf_member_string(b, "tool_mode", a->tool_mode);
+	buf_member_int(b, "max_iterations", a->max_iterations);
+	buf_member_json(b, "fallbacks", a->fallbacks);
 	buf_member_int(b, "version", a->version);
 	buf_member_time(b, "created_at", a->created_at);
 	buf_member_time(b, "updated_at", a->updated_at);

@@ -11,15 +11,25 @@ struct agent {
 	bool has_temperature;
 	double temperature;
 	int64_t max_output_tokens; /* 0: the provider's own */
+	struct bytes tools;     /* JSON array of names of tools */
+	struct bytes fallbacks; /* JSON array of {"provider","model"}: who answers in the provider's place */
+	struct bytes tool_mode; /* native, or text: for models that know no tools */
+	int64_t max_iterations; /* answers of the model in one turn; 0: the setting's */
 	int64_t version, created_at, updated_at;
+};
+
+/* One of its fallbacks. */
+struct agent_fallback {
+	struct bytes provider, model;
 };
 
 /* What of an agent a change gives; absent members (NULL p, false) stay. */
 struct agent_change {
-	struct bytes name, title, instructions, provider, model, language;
+	struct bytes name, title, instructions, provider, model, language, tools, fallbacks, tool_mode;
+	struct field_list fallback_list; /* of struct agent_fallback, where a request gave them: fallbacks is its raw text */
 	double temperature;
-	int64_t max_output_tokens;
-	bool has_temperature, has_max_output_tokens;
+	int64_t max_output_tokens, max_iterations;
+	bool has_temperature, has_max_output_tokens, has_max_iterations;
 	bool is_temperature_null;
 };
 

@@ -25,7 +25,7 @@
 enum { AGENT, TEMPLATE, SESSION, ADOPT, SUMMARY, MESSAGES, CONVERSATIONS = MESSAGES + 3 };
 static const struct db_stmt stmts[] = {
 	[AGENT] = { "INSERT INTO agents (id, site, name, title, instructions, provider, model, language, temperature, max_output_tokens, version,"
-		    " created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
+		    " created_at, updated_at, tools, tool_mode, max_iterations, fallbacks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
 	[TEMPLATE] = { "INSERT INTO templates (id, site, name, title, preset, config, required_context, memory_categories, version, created_at,"
 		       " updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
 	[SESSION] = { "INSERT INTO sessions (id, site, own_id, name, agent, agent_name, user_id, client_type, context, title, status, tags, metadata, state,"
@@ -236,7 +236,8 @@ static enum err insert_agents(struct task *t, struct db_conn *c, const struct mo
 		e = db_run(t, c, &stmts[AGENT],
 			   DB_ARGS(db_ident(&a->id), db_ident(&b->site), db_text(a->name), db_text(a->title), db_text(a->instructions),
 				   db_text(a->provider), db_text(a->model), db_text(a->language), a->has_temperature ? db_real(a->temperature) : db_null(),
-				   db_int(a->max_output_tokens), db_int(a->version), db_int(a->created_at), db_int(a->updated_at)), NULL);
+				   db_int(a->max_output_tokens), db_int(a->version), db_int(a->created_at), db_int(a->updated_at), db_text(a->tools),
+				   db_text(a->tool_mode), db_int(a->max_iterations), db_text(a->fallbacks)), NULL);
 	}
 	return e;
 }

@@ -22,9 +22,9 @@
 struct line_in {
 	struct bytes type, id, own_id, name, user, client_type, context, title, website_domain, ip_address, agent, agent_name, status;
 	struct bytes tags, metadata, state, config, conversation, parent, role, content, extra, turn, method;
-	struct bytes instructions, provider, model, language, preset, required_context, memory_categories;
+	struct bytes instructions, provider, model, language, preset, required_context, memory_categories, tools, tool_mode, fallbacks;
 	int64_t version, created_at, updated_at, active_at, ended_at, expires_at, idle_ttl, base_seq, seq, tokens;
-	int64_t upto_seq, tokens_before, tokens_after, max_output_tokens;
+	int64_t upto_seq, tokens_before, tokens_after, max_output_tokens, max_iterations;
 	double temperature;
 	bool has_temperature;
 };
@@ -42,7 +42,12 @@ struct line_in {
 static const struct field agent_fields[] = {
 	TYPE, TEXT(name, 1, 64), TEXT(title, 0, 200), TEXT(instructions, 0, 1 << 20), TEXT(provider, 1, 64), TEXT(model, 0, 128), TEXT(language, 0, 35),
 	{ .name = "temperature", .type = FIELD_REAL, .flags = FIELD_REQUIRED | FIELD_NULLABLE, .min = 0, .max = 2, AT(temperature) },
-	NUMBER(max_output_tokens, 1000000), NUMBER(version, VERSION_MAX), TIME(created_at), TIME(updated_at), END,
+	NUMBER(max_output_tokens, 1000000), NUMBER(version, VERSION_MAX), TIME(created_at), TIME(updated_at),
+	/* absent where they say nothing, as in the files of older versions */
+	{ .name = "tools", .type = FIELD_STRINGS, .min = 1, .max = 64, AT(tools) },
+	{ .name = "tool_mode", .type = FIELD_ENUM, .choices = "native|text", AT(tool_mode) },
+	{ .name = "max_iterations", .type = FIELD_INT, .min = 1, .max = 50, AT(max_iterations) },
+	{ .name = "fallbacks", .type = FIELD_ARRAY, .min = 1, .max = 4, AT(fallbacks) }, END,
 };
 static const struct field template_fields[] = {
 	TYPE, TEXT(name, 1, 64), TEXT(title, 0, 200), TEXT(preset, 0, 64), RAW(config, FIELD_OBJECT, TEMPLATE_CONFIG_MAX),
@@ -120,6 +125,8 @@ static void take_agent(const struct line_in *in, struct agent *a_r)
 		.name = in->name, .title = in->title, .instructions = in->instructions, .provider = in->provider, .model = in->model,
 		.language = in->language, .has_temperature = in->has_temperature, .temperature = in->temperature,
 		.max_output_tokens = in->max_output_tokens, .version = in->version, .created_at = in->created_at, .updated_at = in->updated_at,
+		.tools = bytes_or(in->tools, BYTES("[]")), .tool_mode = bytes_or(in->tool_mode, BYTES("native")),
+		.max_iterations = in->max_iterations, .fallbacks = bytes_or(in->fallbacks, BYTES("[]")),
 	};
 }
 
@@ -336,6 +343,14 @@ static void format_agent(struct buf *b, const struct agent *a)
 	buf_member_int(b, "version", a->version);
 	buf_member_int(b, "created_at", a->created_at);
 	buf_member_int(b, "updated_at", a->updated_at);
+	if (!bytes_equal(a->tools, BYTES("[]")))
+		buf_member_json(b, "tools", a->tools);
+	if (!bytes_equal(a->tool_mode, BYTES("native")))
+		buf_member_string(b, "tool_mode", a->tool_mode);
+	if (a->max_iterations)
+		buf_member_int(b, "max_iterations", a->max_iterations);
+	if (!bytes_equal(a->fallbacks, BYTES("[]")))
+		buf_member_json(b, "fallbacks", a->fallbacks);
 }
 
 static void format_template(struct buf *b, const struct template *tp)

@@ -27,13 +27,17 @@
 /* --- agents --- */
 
 static const char agent[] = CLOSED("What answers",
-	"'id','name','title','instructions','provider','model','language','temperature','max_output_tokens','version','created_at','updated_at'",
+	"'id','name','title','instructions','provider','model','language','temperature','max_output_tokens','tools','tool_mode','max_iterations','fallbacks','version','created_at','updated_at'",
 	"'id':" IDENT("agt") ",'name':{'type':'string','pattern':'^[a-z0-9][a-z0-9-]*$','maxLength':64},'title':" TEXT ",'instructions':" TEXT ","
 	"'provider':" TEXT ",'model':" TEXT ",'language':" TEXT ",'temperature':{'type':['number','null'],'minimum':0,'maximum':2},"
-	"'max_output_tokens':" COUNT_OF ",'version':{'type':'integer','minimum':1},'created_at':" TIME ",'updated_at':" TIME);
+	"'max_output_tokens':" COUNT_OF ",'tools':{'type':'array','items':{'type':'string'},'maxItems':64},'tool_mode':{'enum':['native','text']},"
+	"'max_iterations':" COUNT_OF ",'fallbacks':{'type':'array','maxItems':4,'items':{'type':'object','required':['provider'],"
+	"'properties':{'provider':" TEXT ",'model':" TEXT "},'additionalProperties':false}},"
+	"'version':{'type':'integer','minimum':1},'created_at':" TIME ",'updated_at':" TIME);
 #define AGENT_EXAMPLE                                                                                                                  \
 	"{'id':'agt_01jcx3c4n7b0d3f6h9k2m5q8st','name':'baker','title':'The baker','instructions':'Answer briefly.','provider':'echo'," \
-	"'model':'echo','language':'en','temperature':0.5,'max_output_tokens':0,'version':1,'created_at':'2026-01-02T03:00:00.000Z',"  \
+	"'model':'echo','language':'en','temperature':0.5,'max_output_tokens':0,'tools':[],'tool_mode':'native','max_iterations':0,'fallbacks':[],'version':1,"  \
+	"'created_at':'2026-01-02T03:00:00.000Z',"                                                                                    \
 	"'updated_at':'2026-01-02T03:00:00.000Z'}"
 
 /* --- messages --- */

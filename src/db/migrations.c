@@ -128,6 +128,26 @@
 #define DETACH_DELETED                                                                                                 \
 	"UPDATE conversations SET session = X'00000000000000000000000000000000' WHERE id IN (SELECT conversation FROM deletions)"
 
+/* Who waits for a conversation's lease, in order. */
+#define TURN_QUEUE                                                                                                     \
+	"CREATE TABLE IF NOT EXISTS turn_queue ("                                                                      \
+	" conversation BINARY(16) NOT NULL, ticket BIGINT NOT NULL, site BINARY(16) NOT NULL, until BIGINT NOT NULL,"  \
+	" PRIMARY KEY (conversation, ticket))"
+
+#define TOOLS                                                                                                          \
+	"CREATE TABLE IF NOT EXISTS tools ("                                                                           \
+	" id BINARY(16) NOT NULL, site BINARY(16) NOT NULL, name VARCHAR(64) NOT NULL, description LONGTEXT NOT NULL," \
+	" parameters LONGTEXT NOT NULL, url VARCHAR(2000) NOT NULL, timeout_ms BIGINT NOT NULL, max_bytes BIGINT NOT NULL,"\
+	" generation BIGINT NOT NULL, version BIGINT NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL,"\
+	" PRIMARY KEY (id))"
+
+/* What was spent: of a session, a user or the whole site, in all or in a period. */
+#define SPEND                                                                                                          \
+	"CREATE TABLE IF NOT EXISTS spend ("                                                                           \
+	" site BINARY(16) NOT NULL, scope SMALLINT NOT NULL, subject BINARY(16) NOT NULL, period BIGINT NOT NULL,"     \
+	" nano BIGINT NOT NULL, input_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL, turns BIGINT NOT NULL,"   \
+	" updated_at BIGINT NOT NULL, PRIMARY KEY (site, scope, subject, period))"
+
 #define ADD_COLUMN(to, column) "ALTER TABLE " to " ADD COLUMN IF NOT EXISTS " column, "ALTER TABLE " to " ADD COLUMN " column
 #define BOTH(columns) columns MARIADB, columns CLUSTERED
 #define INDEX(unique, name, on) "CREATE " unique "INDEX IF NOT EXISTS " name " ON " on, NULL
@@ -180,5 +200,20 @@ const struct db_migration db_migrations[] = {
 	  FILL_TAGS("IGNORE", "g.tag", "JSON_TABLE(" SOUND_TAGS ", '$[*]' COLUMNS (tag VARCHAR(64) CHARACTER SET utf8mb4 PATH '$')) g WHERE g.tag IS NOT NULL"),
 	  FILL_TAGS("OR IGNORE", "g.value", "json_each(" SOUND_TAGS ") g WHERE g.type = 'text'") },
 	{ 45, "conversations of sessions deleted before", DETACH_DELETED, NULL },
+	{ 46, "worker of a turn", ADD_COLUMN("turn_leases", "owner BINARY(16)") },
+	{ 47, "turns of a worker", INDEX("", "turn_leases_owner", "turn_leases (owner)") },
+	{ 48, "turns to be cancelled", ADD_COLUMN("turn_leases", "cancel SMALLINT NOT NULL DEFAULT 0") },
+	{ 49, "who waits for a turn's end", BOTH(TURN_QUEUE) },
+	{ 50, "steps of a turn", ADD_COLUMN("turns", "steps LONGBLOB") },
+	{ 51, "provider of a turn", ADD_COLUMN("turns", "provider VARCHAR(64) NOT NULL DEFAULT ''") },
+	{ 52, "cost of a turn", ADD_COLUMN("turns", "cost BIGINT") },
+	{ 53, "turns of a session", INDEX("", "turns_session", "turns (session, id)") },
+	{ 54, "tools of an agent", ADD_COLUMN("agents", "tools LONGTEXT") },
+	{ 55, "other providers of an agent", ADD_COLUMN("agents", "fallbacks LONGTEXT") },
+	{ 56, "iterations of an agent", ADD_COLUMN("agents", "max_iterations BIGINT NOT NULL DEFAULT 0") },
+	{ 57, "tool mode of an agent", ADD_COLUMN("agents", "tool_mode VARCHAR(16) NOT NULL DEFAULT 'native'") },
+	{ 58, "tools", BOTH(TOOLS) },
+	{ 59, "tools by name", INDEX("UNIQUE ", "tools_name", "tools (site, name)") },
+	{ 60, "spend", BOTH(SPEND) },
 	{ 0, NULL, NULL, NULL },
 };

@@ -241,7 +241,7 @@ static void add_summary(struct api *h, const struct ident *session, const struct
 static void fill(struct api *h)
 {
 	struct answer a = api_post(h, h->sk, "{\"name\":\"baker\",\"title\":\"The \\u2603 baker\",\"instructions\":\"Be \\\"brief\\\".\\nAlways.\","
-				   "\"temperature\":0.7,\"max_output_tokens\":99,\"language\":\"de-CH\",\"model\":\"echo\"}", "/v1/agents");
+				   "\"temperature\":0.7,\"max_output_tokens\":99,\"language\":\"de-CH\",\"model\":\"echo\",\"tool_mode\":\"text\",\"max_iterations\":7,\"fallbacks\":[{\"provider\":\"echo\",\"model\":\"b\"}]}", "/v1/agents");
 	must_be(a, 201);
 	a = api_post(h, h->sk, "{\"name\":\"support\",\"config\":{\"temperature\":0.3},\"required_context\":[\"order\"],\"memory_categories\":[\"a\",\"b\"]}",
 		     "/v1/templates");
@@ -912,7 +912,7 @@ Test(move, every_column_is_moved_or_named)
 	} known[] = {
 		{ "sessions", 26 },      /* site, agent and flags are made anew */
 		{ "conversations", 8 },  /* site, session and lineage likewise */
-		{ "messages", 11 }, { "summaries", 8 }, { "agents", 13 }, { "templates", 11 },
+		{ "messages", 11 }, { "summaries", 8 }, { "agents", 17 }, { "templates", 11 },
 	};
 	struct api *h = open_other();
 	for (size_t i = 0; i < COUNT(known); i++)
