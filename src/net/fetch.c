@@ -1,56 +1,38 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fetch: one outgoing HTTP call at a time on the calling thread. Each thread keeps one curl multi and easy handle, so that the next
- * call finds its connection, DNS answer and TLS session warm; all of it goes when the thread ends. Time is watched by our
- * own clock, because curl has no limit for silence.
+ * fetch: outgoing HTTP calls on the calling thread, one or several at once. Each thread keeps one curl multi and easy handle, so that the
+ * next call finds its connection, DNS answer and TLS session warm; all of it goes when the thread ends. Further calls of the same time
+ * get handles of their own, which go with them. Time is watched by our own clock, because curl has no limit for silence.
  */
 #include "net/fetch.h"
 
 #include <assert.h>
-#include <curl/curl.h>
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <strings.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/secret.h"
 #include "base/stamp.h"
-#include "net/address.h"
+#include "net/fetch_private.h"
 
 #define LONGEST_SLEEP_MS 1000
-#define MAX_HEADER_BYTES (256 * 1024)
-#define MAX_RETRY_AFTER_S 86400
 #define KEPT_CONNECTIONS 4L
-/* A provider's server closes idle connections after 5 s or more; those are seen and dropped before reuse. */
-#define KEPT_IDLE_S 60L
-#define TRANSFER_BUFFER (16 * 1024L)
 
 struct fetch_thread {
 	CURLM *multi;
 	CURL *easy;
+	bool is_easy_taken;
 	int watch; /* an epoll that becomes readable when the client hangs up; curl's own poll cannot ask for that */
 };
 
-/* One running call. */
-struct call {
+/* Calls that run at the same time, in their order, and what they have in common. */
+struct run {
 	struct task *task;
-	const struct fetch_conf *conf;
-	const struct fetch_request *rq;
-	const struct fetch_events *ev;
-	const char *host;
-	int port;
-	bool is_allowed; /* the operator listed the host */
-	bool is_connected, has_status, is_refused;
-	enum err stopped; /* what a callback ended the call with */
-	size_t sent, header_bytes;
-	int64_t body_bytes;
-	int retry_after_s;
-	int64_t began, last_byte, next_tick;
-	CURL *easy;
-	char reason[CURL_ERROR_SIZE];
+	struct fetch_thread *thread;
+	const struct fetch_watch *watch;
+	struct fetch_call *calls;
+	size_t n, n_begun, n_running;
+	int64_t next_tick;
 };
 
 static pthread_key_t thread_key;
@@ -107,277 +89,6 @@ static struct fetch_thread *thread_open(void)
 	return th;
 }
 
-/* Ends the call from inside one of curl's callbacks. */
-static void stop(struct call *c, enum err e)
-{
-	if (c->stopped == ERR_OK)
-		c->stopped = e;
-}
-
-/* Retry-After: seconds or an HTTP date; 0 for anything else. */
-static int read_retry_after(const char *value)
-{
-	char *end;
-	long long s;
-
-	errno = 0;
-	s = strtoll(value, &end, 10);
-	if (end == value || strchr("\r\n \t", *end) == NULL) {
-		time_t at = curl_getdate(value, NULL);
-
-		s = at < 0 ? 0 : (long long)at - stamp_now() / 1000;
-	}
-	if (s < 0)
-		return 0;
-	return s > MAX_RETRY_AFTER_S ? MAX_RETRY_AFTER_S : (int)s;
-}
-
-/* Tells the caller the status once the last header of the final (not 1xx) answer came. */
-static void end_headers(struct call *c)
-{
-	long status = 0;
-
-	curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
-	if (status < 200)
-		return;
-	c->has_status = true;
-	if (c->ev->on_status)
-		stop(c, c->ev->on_status(c->ev->arg, (int)status, c->retry_after_s));
-}
-
-static size_t on_header(char *p, size_t size, size_t count, void *arg)
-{
-	static const char retry_after[] = "retry-after:";
-	struct call *c = arg;
-	size_t n = size * count, name = sizeof(retry_after) - 1;
-
-	c->last_byte = stamp_mono_ms();
-	c->header_bytes += n;
-	if (c->has_status) /* a trailer */
-		return n;
-	if (c->header_bytes > MAX_HEADER_BYTES) {
-		stop(c, task_fail_internal(c->task, ERR_PROVIDER_INVALID, "%s: more than %d bytes of headers", c->host, MAX_HEADER_BYTES));
-		return 0;
-	}
-	if (n >= 5 && memcmp(p, "HTTP/", 5) == 0) {
-		c->retry_after_s = 0;
-	} else if (n > name && n < name + 64 && strncasecmp(p, retry_after, name) == 0) {
-		char value[64] = "";
-
-		memcpy(value, p + name, n - name);
-		c->retry_after_s = read_retry_after(value);
-	} else if (n <= 2 && (p[0] == '\r' || p[0] == '\n')) {
-		end_headers(c);
-	}
-	return c->stopped == ERR_OK ? n : 0;
-}
-
-static size_t on_body(char *p, size_t size, size_t count, void *arg)
-{
-	struct call *c = arg;
-	size_t n = size * count;
-
-	c->body_bytes += (int64_t)n;
-	if (c->body_bytes > c->conf->max_bytes)
-		stop(c, task_fail_internal(c->task, ERR_PROVIDER_INVALID, "%s: the answer has more than %lld bytes", c->host,
-					   (long long)c->conf->max_bytes));
-	else if (n > 0 && c->ev->on_body)
-		stop(c, c->ev->on_body(c->ev->arg, (struct bytes){ p, n }));
-	c->last_byte = stamp_mono_ms(); /* after the callback: a slow client is not the provider's silence */
-	return c->stopped == ERR_OK ? n : CURL_WRITEFUNC_ERROR;
-}
-
-/*
- * The request's body is read through a callback that cannot rewind: otherwise curl silently sends it a second time when a kept
- * connection breaks before the answer, and the provider may bill twice.
- */
-static size_t on_send(char *p, size_t size, size_t count, void *arg)
-{
-	struct call *c = arg;
-	size_t n = size * count, left = c->rq->body.n - c->sent;
-
-	if (n > left)
-		n = left;
-	if (n > 0)
-		memcpy(p, c->rq->body.p + c->sent, n);
-	c->sent += n;
-	c->last_byte = stamp_mono_ms();
-	return n;
-}
-
-/* Comes after DNS and before each connect, so that no name can point somewhere else a moment later. */
-static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
-{
-	struct call *c = arg;
-
-	(void)purpose;
-	if (!c->is_allowed && !address_is_public(&a->addr, a->addrlen)) {
-		c->is_refused = true; /* not the end yet: the name may have another address */
-		return CURL_SOCKET_BAD;
-	}
-	return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
-}
-
-/* Comes when the connection stands, before the request; a kept connection is judged again, by the settings of this call. */
-static int on_ready(void *arg, char *ip, char *local_ip, int port, int local_port)
-{
-	struct call *c = arg;
-
-	(void)local_ip;
-	(void)port;
-	(void)local_port;
-	if (!c->is_allowed && !address_text_is_public(ip)) {
-		stop(c, task_fail_internal(c->task, ERR_PROVIDER_DOWN, "%s: its kept connection is to an address that is not public", c->host));
-		return CURL_PREREQFUNC_ABORT;
-	}
-	c->is_connected = true;
-	c->last_byte = stamp_mono_ms();
-	return CURL_PREREQFUNC_OK;
-}
-
-static void must(CURLcode rc)
-{
-	if (rc != CURLE_OK)
-		abort();
-}
-
-/* Headers end at a line's end: one inside would be a header of its own. */
-static struct curl_slist *make_headers(const char *const *headers)
-{
-	struct curl_slist *list = curl_slist_append(NULL, "Expect:"); /* else curl waits a second before a large body */
-
-	for (; list && headers && *headers; headers++) {
-		struct curl_slist *longer;
-
-		assert(strpbrk(*headers, "\r\n") == NULL);
-		longer = curl_slist_append(list, *headers);
-		if (!longer)
-			abort();
-		list = longer;
-	}
-	if (!list)
-		abort();
-	return list;
-}
-
-static void wipe_headers(struct curl_slist *list)
-{
-	for (struct curl_slist *h = list; h; h = h->next)
-		secret_wipe(h->data, strlen(h->data));
-	curl_slist_free_all(list);
-}
-
-static void set_method(CURL *easy, struct call *c)
-{
-	bool is_get = strcmp(c->rq->method, "GET") == 0;
-
-	if (is_get && c->rq->body.n == 0) {
-		must(curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L));
-		return;
-	}
-	must(curl_easy_setopt(easy, CURLOPT_POST, 1L));
-	must(curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->rq->body.n));
-	must(curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_send));
-	must(curl_easy_setopt(easy, CURLOPT_READDATA, c));
-	if (strcmp(c->rq->method, "POST") != 0)
-		must(curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, c->rq->method));
-}
-
-static void set_options(CURL *easy, struct call *c, CURLU *url, struct curl_slist *headers)
-{
-	must(curl_easy_setopt(easy, CURLOPT_CURLU, url));
-	must(curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers));
-	set_method(easy, c);
-	must(curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L));
-	must(curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L)); /* a call that ends early does not wait for its DNS thread */
-	must(curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https"));
-	must(curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1));
-	must(curl_easy_setopt(easy, CURLOPT_PROXY, ""));
-	must(curl_easy_setopt(easy, CURLOPT_NOPROXY, "*"));
-	must(curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L));
-	must(curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L));
-	must(curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L));
-	must(curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2));
-	must(curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, KEPT_IDLE_S));
-	must(curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L));
-	must(curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, TRANSFER_BUFFER));
-	must(curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, TRANSFER_BUFFER));
-	must(curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket));
-	must(curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, c));
-	must(curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_ready));
-	must(curl_easy_setopt(easy, CURLOPT_PREREQDATA, c));
-	must(curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header));
-	must(curl_easy_setopt(easy, CURLOPT_HEADERDATA, c));
-	must(curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body));
-	must(curl_easy_setopt(easy, CURLOPT_WRITEDATA, c));
-	must(curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->reason));
-}
-
-/* Copies one part of the URL into the arena; NULL if the URL has none. */
-static char *url_part(struct call *c, CURLU *url, CURLUPart part, unsigned flags)
-{
-	char *text = NULL, *copy;
-
-	if (curl_url_get(url, part, &text, flags) != CURLUE_OK)
-		return NULL;
-	copy = arena_strdup(c->task->arena, text);
-	curl_free(text);
-	return copy;
-}
-
-/* Parses the URL once, for our checks and for curl alike, so that they cannot disagree about its host. */
-static enum err read_url(struct call *c, CURLU *url)
-{
-	const char *scheme, *port;
-	CURLUcode rc = curl_url_set(url, CURLUPART_URL, c->rq->url, 0);
-
-	if (rc != CURLUE_OK)
-		return task_fail_internal(c->task, ERR_PROVIDER_DOWN, "the provider's URL is not valid: %s", curl_url_strerror(rc));
-	scheme = url_part(c, url, CURLUPART_SCHEME, 0);
-	c->host = url_part(c, url, CURLUPART_HOST, 0);
-	port = url_part(c, url, CURLUPART_PORT, CURLU_DEFAULT_PORT);
-	if (!scheme || !c->host || !port || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0))
-		return task_fail_internal(c->task, ERR_PROVIDER_DOWN, "the provider's URL is neither https nor http");
-	if (url_part(c, url, CURLUPART_USER, 0) || url_part(c, url, CURLUPART_PASSWORD, 0))
-		return task_fail_internal(c->task, ERR_PROVIDER_DOWN, "the provider's URL holds credentials");
-	c->port = atoi(port);
-	c->is_allowed = address_list_has(c->conf->allow_hosts, bytes_of(c->host), c->port);
-	if (strcmp(scheme, "http") == 0 && !c->is_allowed)
-		return task_fail_internal(c->task, ERR_PROVIDER_DOWN, "%s: plain http needs an entry in provider_allow_hosts", c->host);
-	return ERR_OK;
-}
-
-/* Maps how curl ended. Whatever breaks before the connection stands cannot have reached the provider. */
-static enum err finish(struct call *c, CURLcode rc)
-{
-	const char *why = c->reason[0] ? c->reason : curl_easy_strerror(rc);
-	enum err e;
-
-	if (c->stopped != ERR_OK)
-		return c->stopped;
-	if (c->is_refused && !c->is_connected)
-		return task_fail_internal(c->task, ERR_PROVIDER_DOWN, "%s: its address is not public and provider_allow_hosts does not list it",
-					  c->host);
-	if (rc == CURLE_SEND_FAIL_REWIND)
-		why = "the kept connection broke before an answer; not sent again";
-	if (rc == CURLE_OK && c->has_status)
-		return ERR_OK;
-	switch (rc) {
-	case CURLE_OUT_OF_MEMORY:
-		abort();
-	case CURLE_OK: /* it ended with an interim answer */
-	case CURLE_WEIRD_SERVER_REPLY:
-	case CURLE_UNSUPPORTED_PROTOCOL:
-	case CURLE_BAD_CONTENT_ENCODING:
-		e = ERR_PROVIDER_INVALID;
-		break;
-	default:
-		e = c->is_connected ? ERR_PROVIDER_CUT : ERR_PROVIDER_DOWN;
-		break;
-	}
-	return task_fail_internal(c->task, e, "%s:%d: %s", c->host, c->port, why);
-}
-
 /* Shortens *wait_r to what is left until `at`; false when that has passed. A limit of 0 never passes. */
 static bool is_within(int64_t now, int64_t since, int limit_ms, int64_t *wait_r)
 {
@@ -390,77 +101,168 @@ static bool is_within(int64_t now, int64_t since, int limit_ms, int64_t *wait_r)
 	return left > 0;
 }
 
-/* Ends the call when one of its times has passed, ticks when a tick is due, and says how long it may sleep. */
-static enum err watch_clock(struct call *c, int64_t *wait_r)
+/* The error of a call whose time has passed; *wait_r becomes no longer than what is left of any of its times. */
+static enum err watch_clock(struct fetch_call *c, int64_t now, int64_t deadline, int64_t *wait_r)
 {
 	const struct fetch_conf *conf = c->conf;
-	int64_t now = stamp_mono_ms();
 
-	*wait_r = LONGEST_SLEEP_MS;
-	if (c->rq->tick_ms > 0 && c->ev->on_tick && now >= c->next_tick) {
-		enum err e = c->ev->on_tick(c->ev->arg);
-
-		if (e != ERR_OK)
-			return e;
-		now = stamp_mono_ms();
-		c->next_tick = now + c->rq->tick_ms;
-	}
 	if (!is_within(now, c->began, conf->total_timeout_ms, wait_r))
 		return task_fail_internal(c->task, ERR_PROVIDER_TIMEOUT, "%s:%d: not done after %d ms", c->host, c->port, conf->total_timeout_ms);
 	if (!c->is_connected && !is_within(now, c->began, conf->connect_timeout_ms, wait_r))
 		return task_fail_internal(c->task, ERR_PROVIDER_DOWN, "%s:%d: no connection after %d ms", c->host, c->port, conf->connect_timeout_ms);
 	if (c->is_connected && !is_within(now, c->last_byte, conf->idle_timeout_ms, wait_r))
 		return task_fail_internal(c->task, ERR_PROVIDER_TIMEOUT, "%s:%d: silent for %d ms", c->host, c->port, conf->idle_timeout_ms);
-	if (c->rq->tick_ms > 0 && c->ev->on_tick && c->next_tick - now < *wait_r)
-		*wait_r = c->next_tick - now > 0 ? c->next_tick - now : 0;
+	if (deadline && !is_within(now, deadline - 1, 1, wait_r))
+		return task_fail_internal(c->task, ERR_PROVIDER_TIMEOUT, "%s:%d: not done when the time for all calls had passed", c->host, c->port);
 	return ERR_OK;
 }
 
-static enum err check_client(struct call *c, const struct fetch_thread *th)
+/* A handle for a call: the thread's own, or one for this call alone. */
+static CURL *take_easy(struct fetch_thread *th)
 {
-	struct epoll_event ev;
+	CURL *easy = th->easy;
 
-	if (c->rq->client_fd < 0 || epoll_wait(th->watch, &ev, 1, 0) <= 0)
-		return ERR_OK;
-	return task_fail_internal(c->task, ERR_CANCELLED, "the client hung up while %s answered", c->host);
+	if (th->is_easy_taken)
+		easy = curl_easy_init();
+	if (!easy)
+		abort();
+	th->is_easy_taken = true;
+	return easy;
 }
 
-/* Whether curl reports the end of the call, and how it ended. */
-static bool take_result(CURLM *multi, CURLcode *rc_r)
+static void give_easy_back(struct fetch_thread *th, CURL *easy)
+{
+	if (easy != th->easy) {
+		curl_easy_cleanup(easy);
+		return;
+	}
+	curl_easy_reset(easy);
+	th->is_easy_taken = false;
+}
+
+static void end_call(struct run *r, struct fetch_call *c, enum err e)
+{
+	c->result = e;
+	curl_multi_remove_handle(r->thread->multi, c->easy); /* closes the connection of an unfinished call, which stops the other side */
+	give_easy_back(r->thread, c->easy);
+	fetch_call_clear(c);
+	c->is_running = false;
+	r->n_running--;
+}
+
+static void begin_call(struct run *r, struct fetch_call *c)
+{
+	c->began = c->last_byte = stamp_mono_ms();
+	c->result = fetch_call_read_url(c);
+	if (c->result != ERR_OK) {
+		fetch_call_clear(c);
+		return;
+	}
+	c->easy = take_easy(r->thread);
+	fetch_call_set_options(c);
+	if (curl_multi_add_handle(r->thread->multi, c->easy) != CURLM_OK)
+		abort();
+	c->is_running = true;
+	r->n_running++;
+}
+
+/* Begins calls while there is room, but none whose time is over. */
+static void begin_calls(struct run *r)
+{
+	while (r->n_begun < r->n && r->n_running < r->watch->at_once) {
+		struct fetch_call *c = &r->calls[r->n_begun++];
+
+		if (r->watch->deadline && stamp_mono_ms() >= r->watch->deadline)
+			c->result = task_fail_internal(c->task, ERR_PROVIDER_TIMEOUT, "not begun when the time for all calls had passed");
+		else
+			begin_call(r, c);
+	}
+}
+
+/* Ends the calls that curl reports as over. */
+static void take_results(struct run *r)
 {
 	int left;
 	CURLMsg *msg;
 
-	while ((msg = curl_multi_info_read(multi, &left)) != NULL) {
-		if (msg->msg == CURLMSG_DONE) {
-			*rc_r = msg->data.result;
-			return true;
-		}
+	while ((msg = curl_multi_info_read(r->thread->multi, &left)) != NULL) {
+		CURLcode rc = msg->data.result; /* msg goes with the handle */
+		char *call = NULL;
+
+		if (msg->msg != CURLMSG_DONE)
+			continue;
+		if (curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &call) != CURLE_OK)
+			abort();
+		end_call(r, (struct fetch_call *)(void *)call, fetch_call_finish((struct fetch_call *)(void *)call, rc));
 	}
-	return false;
 }
 
-static enum err drive(struct call *c, const struct fetch_thread *th)
+/* Ticks when a tick is due, ends each call one of whose times has passed, and says how long all may sleep. */
+static enum err watch_clocks(struct run *r, int64_t *wait_r)
 {
-	struct curl_waitfd client = { .fd = th->watch, .events = CURL_WAIT_POLLIN };
-	unsigned n_extra = c->rq->client_fd >= 0 ? 1 : 0;
+	const struct fetch_watch *w = r->watch;
+	bool has_ticks = w->tick_ms > 0 && w->on_tick;
+	int64_t now = stamp_mono_ms();
+
+	*wait_r = LONGEST_SLEEP_MS;
+	if (has_ticks && now >= r->next_tick) {
+		enum err e = w->on_tick(w->arg);
+
+		if (e != ERR_OK)
+			return e;
+		now = stamp_mono_ms();
+		r->next_tick = now + w->tick_ms;
+	}
+	for (size_t i = 0; i < r->n_begun; i++) {
+		struct fetch_call *c = &r->calls[i];
+		int64_t wait = *wait_r;
+		enum err e = c->is_running ? watch_clock(c, now, w->deadline, &wait) : ERR_OK;
+
+		if (e != ERR_OK)
+			end_call(r, c, e);
+		else
+			*wait_r = wait;
+	}
+	if (has_ticks && r->next_tick - now < *wait_r)
+		*wait_r = r->next_tick - now > 0 ? r->next_tick - now : 0;
+	return ERR_OK;
+}
+
+static enum err check_client(const struct run *r)
+{
+	struct epoll_event ev;
+
+	if (r->watch->client_fd < 0 || epoll_wait(r->thread->watch, &ev, 1, 0) <= 0)
+		return ERR_OK;
+	return task_fail_internal(r->task, ERR_CANCELLED, "the client hung up while another server answered");
+}
+
+/* Runs until every call has ended, or something ends them all. */
+static enum err drive(struct run *r)
+{
+	struct curl_waitfd client = { .fd = r->thread->watch, .events = CURL_WAIT_POLLIN };
+	unsigned n_extra = r->watch->client_fd >= 0 ? 1 : 0;
 	int running;
-	int64_t wait;
-	CURLcode rc;
+	int64_t wait = 0;
 
 	for (;;) {
-		enum err e = check_client(c, th);
+		enum err e = check_client(r);
 
 		if (e != ERR_OK)
 			return e;
-		if (curl_multi_perform(th->multi, &running) != CURLM_OK)
+		begin_calls(r);
+		if (curl_multi_perform(r->thread->multi, &running) != CURLM_OK)
 			abort();
-		if (take_result(th->multi, &rc))
-			return finish(c, rc);
-		e = watch_clock(c, &wait);
+		take_results(r);
+		if (r->n_running > 0)
+			e = watch_clocks(r, &wait);
 		if (e != ERR_OK)
 			return e;
-		if (curl_multi_poll(th->multi, &client, n_extra, (int)wait, NULL) != CURLM_OK)
+		if (r->n_begun == r->n && r->n_running == 0)
+			return ERR_OK;
+		if (r->n_begun < r->n && r->n_running < r->watch->at_once)
+			continue;
+		if (curl_multi_poll(r->thread->multi, &client, n_extra, (int)wait, NULL) != CURLM_OK)
 			abort();
 	}
 }
@@ -473,39 +275,49 @@ static bool watch_client(const struct fetch_thread *th, int fd)
 	return fd >= 0 && epoll_ctl(th->watch, EPOLL_CTL_ADD, fd, &ev) == 0;
 }
 
-static enum err run(struct call *c, CURLU *url)
+static enum err run_calls(struct run *r)
 {
-	struct fetch_thread *th = thread_open();
-	struct curl_slist *headers = make_headers(c->rq->headers);
-	bool is_watched = watch_client(th, c->rq->client_fd);
+	bool is_watched;
 	enum err e;
 
-	c->easy = th->easy;
-	set_options(th->easy, c, url, headers);
-	if (curl_multi_add_handle(th->multi, th->easy) != CURLM_OK)
-		abort();
-	e = drive(c, th);
-	curl_multi_remove_handle(th->multi, th->easy); /* closes the connection of an unfinished call, which stops the provider */
-	curl_easy_reset(th->easy);
+	r->thread = thread_open();
+	r->next_tick = stamp_mono_ms() + r->watch->tick_ms;
+	is_watched = watch_client(r->thread, r->watch->client_fd);
+	e = drive(r);
+	for (size_t i = 0; i < r->n; i++) {
+		if (r->calls[i].is_running)
+			end_call(r, &r->calls[i], e);
+		else if (i >= r->n_begun)
+			r->calls[i].result = e;
+	}
 	if (is_watched)
-		epoll_ctl(th->watch, EPOLL_CTL_DEL, c->rq->client_fd, NULL);
-	wipe_headers(headers);
+		epoll_ctl(r->thread->watch, EPOLL_CTL_DEL, r->watch->client_fd, NULL);
 	return e;
 }
 
 enum err fetch_run(struct task *t, const struct fetch_conf *conf, const struct fetch_request *rq, const struct fetch_events *ev)
 {
-	struct call c = { .task = t, .conf = conf, .rq = rq, .ev = ev, .began = stamp_mono_ms() };
-	CURLU *url = curl_url();
+	struct fetch_watch watch = { .client_fd = rq->client_fd, .tick_ms = rq->tick_ms, .on_tick = ev->on_tick, .arg = ev->arg, .at_once = 1 };
+	struct fetch_call c = { .task = t, .conf = conf, .rq = rq, .ev = ev };
+	struct run r = { .task = t, .watch = &watch, .calls = &c, .n = 1 };
+	enum err e = run_calls(&r);
+
+	return e != ERR_OK ? e : c.result;
+}
+
+enum err fetch_run_all(struct task *t, const struct fetch_watch *watch, struct fetch_job *jobs, size_t n)
+{
+	struct run r = { .task = t, .watch = watch, .calls = arena_array(t->arena, n, sizeof(struct fetch_call)), .n = n };
 	enum err e;
 
-	if (!url)
-		abort();
-	c.last_byte = c.began;
-	c.next_tick = c.began + rq->tick_ms;
-	e = read_url(&c, url);
-	if (e == ERR_OK)
-		e = run(&c, url);
-	curl_url_cleanup(url);
+	assert(watch->at_once > 0);
+	for (size_t i = 0; i < n; i++) {
+		jobs[i].task = *t;
+		task_clear_fault(&jobs[i].task);
+		r.calls[i] = (struct fetch_call){ .task = &jobs[i].task, .conf = &jobs[i].conf, .rq = &jobs[i].request, .ev = &jobs[i].events };
+	}
+	e = n > 0 ? run_calls(&r) : ERR_OK;
+	for (size_t i = 0; i < n; i++)
+		jobs[i].result = r.calls[i].result;
 	return e;
 }

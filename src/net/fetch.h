@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* fetch: one outgoing HTTP call, streamed, over libcurl; refuses private addresses and watches the client that waits for it. */
+/* fetch: outgoing HTTP calls, streamed, over libcurl; refuses private addresses and watches the client that waits for them. */
 #ifndef PARLEY_NET_FETCH_H
 #define PARLEY_NET_FETCH_H
 
@@ -13,7 +13,7 @@ struct fetch_conf {
 	int idle_timeout_ms;     /* longest silence, before the first byte and between two */
 	int total_timeout_ms;    /* of the whole call; 0: none */
 	int64_t max_bytes;       /* largest answer body */
-	const char *allow_hosts; /* see the setting provider_allow_hosts */
+	const char *allow_hosts; /* hosts that may be private or speak plain http: see the setting provider_allow_hosts */
 };
 
 struct fetch_request {
@@ -48,5 +48,31 @@ void fetch_cleanup(void);
  * off), ERR_PROVIDER_INVALID (too large), ERR_CANCELLED. A status such as 429 is not an error here.
  */
 enum err fetch_run(struct task *t, const struct fetch_conf *conf, const struct fetch_request *rq, const struct fetch_events *ev) MUST_CHECK;
+
+/* One of several calls. */
+struct fetch_job {
+	struct fetch_conf conf;       /* its own limits */
+	struct fetch_request request; /* client_fd and tick_ms are not looked at */
+	struct fetch_events events;   /* on_tick is not looked at */
+	struct task task;             /* on return: its fault, in the arena of the whole; callbacks that fail fill this one */
+	enum err result;              /* on return: as fetch_run gives it */
+};
+
+/* What several calls have in common. */
+struct fetch_watch {
+	size_t at_once; /* how many run at the same time; the others wait for their turn, and their times begin with it */
+	int client_fd;  /* as in fetch_request, for all */
+	int tick_ms;
+	enum err (*on_tick)(void *arg);
+	void *arg;
+	int64_t deadline; /* stamp_mono_ms() past which every call that has not ended ends with ERR_PROVIDER_TIMEOUT; 0: none */
+};
+
+/*
+ * Makes n calls on this thread and returns when the last has ended; one that fails or hangs does not touch the others. The error returned is
+ * what ended all of them, the client's hang-up or on_tick, with a fault in t; those that had not ended then have it as their result. One easy
+ * handle and connection for each that runs, kept no longer than the call but for the thread's own.
+ */
+enum err fetch_run_all(struct task *t, const struct fetch_watch *watch, struct fetch_job *jobs, size_t n) MUST_CHECK;
 
 #endif

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* test_fetch: calls against small servers on threads of the test itself, most of them ill-behaved. */
+/* test_fetch: calls against small servers, most of them ill-behaved. */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,17 +15,7 @@
 #include "base/secret.h"
 #include "base/stamp.h"
 #include "net/fetch.h"
-
-/* A server whose `serve` answers one request on one connection and says whether to keep it. */
-struct server {
-	int fd, port;
-	pthread_t thread;
-	bool (*serve)(struct server *s, int fd);
-	const void *arg;
-	atomic_int accepted, requests, finished;
-	char request[70000];
-	size_t request_n;
-};
+#include "web_server.h"
 
 static struct arena *arena;
 static struct task task;
@@ -47,117 +35,6 @@ static void teardown(void)
 }
 
 TestSuite(fetch, .init = setup, .fini = teardown, .timeout = 20);
-
-/* ---- the server's side ---- */
-
-static void send_text(int fd, const char *text)
-{
-	size_t n = strlen(text), done = 0;
-
-	while (done < n) {
-		ssize_t r = send(fd, text + done, n - done, MSG_NOSIGNAL);
-
-		if (r <= 0)
-			return;
-		done += (size_t)r;
-	}
-}
-
-/* Reads one request, head and body by Content-Length; false when the client closed. */
-static bool read_request(struct server *s, int fd)
-{
-	s->request_n = 0;
-	for (;;) {
-		char *end, *length;
-		ssize_t n = recv(fd, s->request + s->request_n, sizeof(s->request) - 1 - s->request_n, 0);
-
-		if (n <= 0)
-			return false;
-		s->request_n += (size_t)n;
-		s->request[s->request_n] = '\0';
-		end = strstr(s->request, "\r\n\r\n");
-		length = strstr(s->request, "Content-Length: ");
-		if (end && s->request_n >= (size_t)(end + 4 - s->request) + (length ? strtoul(length + 16, NULL, 10) : 0))
-			return true;
-	}
-}
-
-static void *server_loop(void *arg)
-{
-	struct server *s = arg;
-	int fd;
-
-	while ((fd = accept(s->fd, NULL, NULL)) >= 0) {
-		atomic_fetch_add(&s->accepted, 1);
-		while (read_request(s, fd)) {
-			atomic_fetch_add(&s->requests, 1);
-			if (!s->serve(s, fd))
-				break;
-		}
-		close(fd);
-		atomic_fetch_add(&s->finished, 1);
-	}
-	return NULL;
-}
-
-static int listen_on_loopback(int backlog, int *port_r)
-{
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t n = sizeof(in);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	cr_assert(fd >= 0 && bind(fd, (struct sockaddr *)&in, sizeof(in)) == 0 && listen(fd, backlog) == 0);
-	cr_assert_eq(getsockname(fd, (struct sockaddr *)&in, &n), 0);
-	*port_r = ntohs(in.sin_port);
-	return fd;
-}
-
-static struct server *server_start(bool (*serve)(struct server *, int), const void *arg)
-{
-	struct server *s = calloc(1, sizeof(*s));
-
-	s->serve = serve;
-	s->arg = arg;
-	s->fd = listen_on_loopback(16, &s->port);
-	cr_assert_eq(pthread_create(&s->thread, NULL, server_loop, s), 0);
-	return s;
-}
-
-static void server_stop(struct server *s)
-{
-	shutdown(s->fd, SHUT_RDWR);
-	fetch_cleanup(); /* closes kept connections, on which the server waits */
-	pthread_join(s->thread, NULL);
-	close(s->fd);
-	free(s);
-	fetch_init();
-}
-
-/* Sends the arg and closes. */
-static bool serve_text(struct server *s, int fd)
-{
-	send_text(fd, s->arg);
-	return false;
-}
-
-/* Sends the arg and keeps the connection. */
-static bool serve_and_keep(struct server *s, int fd)
-{
-	send_text(fd, s->arg);
-	return true;
-}
-
-/* Sends the arg, if any, and then nothing until the client goes away. */
-static bool serve_and_hang(struct server *s, int fd)
-{
-	char c;
-
-	if (s->arg)
-		send_text(fd, s->arg);
-	while (recv(fd, &c, 1, 0) > 0)
-		;
-	return false;
-}
 
 /* ---- the client's side ---- */
 
@@ -384,31 +261,15 @@ Test(fetch, a_server_that_never_shakes_hands_ends_with_the_connect_timeout)
 
 Test(fetch, a_certificate_that_nobody_vouches_for_is_refused)
 {
-	char dir[] = "/tmp/fetch-tls-XXXXXX", command[1024];
+	struct tls_server s;
 	struct fetch_conf conf = conf_of("localhost");
 	struct answer a = { 0 };
-	int port, fd = listen_on_loopback(1, &port), status;
-	pid_t pid;
 
-	close(fd);
-	cr_assert_neq(mkdtemp(dir), NULL);
-	snprintf(command, sizeof(command),
-		 "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k -out c -subj /CN=localhost -days 2 "
-		 "-addext subjectAltName=DNS:localhost >log 2>&1 && exec openssl s_server -key k -cert c -accept %d -www >log 2>&1",
-		 dir, port);
-	pid = fork();
-	if (pid == 0) {
-		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-		_exit(127);
-	}
-	for (int i = 0; i < 50 && (a.n_status = 0, call_url(arena_printf(arena, "https://localhost:%d/", port), &conf, -1, 0, &a)) != ERR_OK &&
+	tls_server_start(&s);
+	for (int i = 0; i < 50 && (a.n_status = 0, call_url(arena_printf(arena, "https://localhost:%d/", s.port), &conf, -1, 0, &a)) != ERR_OK &&
 			strstr(task.fault.internal, "onnect"); i++)
 		nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL); /* it is not listening yet */
-	kill(pid, SIGTERM);
-	waitpid(pid, &status, 0);
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	cr_assert_eq(system(command), 0);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+	if (!tls_server_stop(&s))
 		cr_skip_test("openssl is not installed");
 	cr_expect_eq(task.fault.code, ERR_PROVIDER_DOWN);
 	cr_expect(strstr(task.fault.internal, "certificate"), "%s", task.fault.internal);
