@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/jsonx.h"
 #include "base/stamp.h"
 #include "llm/llm.h"
 
@@ -14,12 +15,16 @@ static struct buf heard;
 static int n_texts, n_ticks;
 static enum err fail_text, fail_tick;
 
+static const struct llm_tool tools[] = { { BYTES("add"), BYTES("Adds"), { 0 } }, { BYTES("now"), { 0 }, { 0 } } };
+static size_t n_tools;
+
 static void setup(void)
 {
 	arena = arena_open(4096);
 	task_init(&task, arena);
 	buf_init(&heard, arena, 64);
 	n_texts = n_ticks = 0;
+	n_tools = 0;
 	fail_text = fail_tick = ERR_OK;
 }
 
@@ -54,7 +59,7 @@ static enum err ask_as(const char *model, const struct llm_message *messages, si
 	struct llm_provider p = { .kind = "echo" };
 	struct fetch_conf conf = { 0 };
 	struct llm_request rq = { .model = model, .instructions = BYTES("Be kind."), .messages = messages, .n_messages = n, .temperature = -1,
-				  .max_output_tokens = max };
+				  .max_output_tokens = max, .tools = tools, .n_tools = n_tools };
 
 	return llm_call(&task, &p, &conf, &rq, client_fd, tick_ms, &events, result_r);
 }
@@ -165,4 +170,100 @@ Test(llm_echo, a_client_that_hangs_up_ends_the_answer)
 	cr_expect(stamp_mono_ms() - began < 1000);
 	cr_expect_eq(task.fault.code, ERR_CANCELLED);
 	close(pair[0]);
+}
+
+/* ---- tools ---- */
+
+/* The calls of an answer, each as "name arguments" and a newline; their ids differ. */
+static struct bytes calls_of(const struct llm_result *r)
+{
+	struct bytes last = { 0 };
+	struct jsonx_flaw flaw;
+	struct jsonx_walk w;
+	struct buf b;
+
+	buf_init(&b, arena, 64);
+	if (r->tool_calls.n == 0)
+		return buf_bytes(&b);
+	cr_assert(jsonx_check_strict(arena, r->tool_calls, &flaw), "%s", flaw.reason);
+	jsonx_walk_begin(&w, r->tool_calls);
+	while (jsonx_walk_next(&w)) {
+		struct bytes id = jsonx_member(w.value, "id");
+
+		cr_expect(id.n > 7 && memcmp(id.p, "\"call_", 6) == 0);
+		cr_expect_not(bytes_equal(id, last));
+		last = id;
+		buf_add_bytes(&b, jsonx_string(arena, jsonx_member(w.value, "name")));
+		buf_add_char(&b, ' ');
+		buf_add_bytes(&b, jsonx_string(arena, jsonx_member(w.value, "arguments")));
+		buf_add_char(&b, '\n');
+	}
+	return buf_bytes(&b);
+}
+
+static void expect_calls(const char *content, const char *calls, const char *text)
+{
+	struct llm_message m = user(bytes_of(content));
+	struct bytes got;
+	struct llm_result r;
+
+	cr_assert_eq(ask_as("any", &m, 1, 0, -1, 0, &r), ERR_OK);
+	got = calls_of(&r);
+	cr_expect(bytes_equal(got, bytes_of(calls)), "%s: %.*s", content, (int)got.n, got.p);
+	cr_expect(bytes_equal(r.text, bytes_of(text)), "%s: %.*s", content, (int)r.text.n, r.text.p);
+	cr_expect_eq(r.finish, calls[0] ? LLM_TOOL : LLM_STOP);
+}
+
+/* TRN-6 */
+Test(llm_echo, calls_the_tools_that_the_user_names)
+{
+	n_tools = 2;
+	expect_calls("\"/call add {\\\"a\\\":1, \\\"b\\\":2}\"", "add {\"a\":1, \"b\":2}\n", "");
+	expect_calls("\"/call now\"", "now {}\n", "");
+	expect_calls("\"/call now  \\r\\n/call add [1\\r\\n\\nLet me see.\"", "now {}\nadd [1\n", "\nLet me see.");
+	expect_calls("\"/loop add {}\\n/call now {}\"", "add {}\nnow {}\n", "");
+	expect_calls("\"/call other {}\"", "", "You said: /call other {}");
+	expect_calls("\"/call other {}\\n/call now\"", "now {}\n", "/call other {}");
+	expect_calls("\"/call\"", "", "You said: /call");
+	expect_calls("\"please /call now\"", "", "You said: please /call now");
+	expect_calls("\"/calls now\"", "", "You said: /calls now");
+	n_tools = 0;
+	expect_calls("\"/call now\"", "", "You said: /call now");
+}
+
+/* TRN-6 */
+Test(llm_echo, says_what_the_tools_said)
+{
+	struct llm_message m[] = { user(BYTES("\"/call add {}\\n/call now\"")), { BYTES("assistant"), BYTES("\"\""), { 0 } },
+				   { BYTES("tool"), BYTES("\"three\""), { 0 } }, { BYTES("tool"), BYTES("[{\"type\":\"json\",\"json\":{\"t\":1}}]"), { 0 } },
+				   user(BYTES("\"thanks\"")) };
+	struct llm_result r;
+
+	n_tools = 2;
+	cr_assert_eq(ask_as("any", m, 4, 0, -1, 0, &r), ERR_OK);
+	cr_expect(bytes_equal(r.text, BYTES("The tool said: three\nThe tool said: {\"t\":1}")), "%.*s", (int)r.text.n, r.text.p);
+	cr_expect_eq(r.finish, LLM_STOP);
+	cr_expect_eq(r.tool_calls.n, 0);
+	cr_assert_eq(ask_as("any", m, 5, 0, -1, 0, &r), ERR_OK);
+	cr_expect(bytes_equal(r.text, BYTES("You said: thanks")));
+	m[2].content = BYTES("\"\"");
+	cr_assert_eq(ask_as("any", m, 3, 0, -1, 0, &r), ERR_OK);
+	cr_expect(bytes_equal(r.text, BYTES("The tool said: ")));
+}
+
+Test(llm_echo, a_loop_has_no_end)
+{
+	struct llm_message m[] = { user(BYTES("\"/loop add {}\\n/call now\"")), { BYTES("assistant"), BYTES("\"\""), { 0 } },
+				   { BYTES("tool"), BYTES("\"three\""), { 0 } } };
+	struct llm_result r;
+	struct bytes got;
+
+	n_tools = 2;
+	cr_assert_eq(ask_as("any", m, 3, 0, -1, 0, &r), ERR_OK);
+	got = calls_of(&r);
+	cr_expect(bytes_equal(got, BYTES("add {}\n")), "%.*s", (int)got.n, got.p);
+	cr_expect_eq(r.text.n, 0);
+	fail_tick = ERR_CONFLICT;
+	cr_expect_eq(ask_as("slow:30", m, 3, 0, -1, 5, &r), ERR_CONFLICT, "it can be stopped");
+	cr_expect_eq(r.tool_calls.n, 0);
 }
