@@ -379,3 +379,148 @@ Test(llm, the_other_forms_behave_alike)
 	cr_expect(jsonx_bool(jsonx_member(jsonx_member(stats(), "last_request"), "has_key")));
 	kind = "openai";
 }
+
+/* What other tests count on. */
+Test(llm, the_stub_counts_whole_answers_by_what_was_said)
+{
+	static const char *const kinds[] = { "openai", "anthropic", "gemini" };
+	struct bytes mine;
+	struct llm_result r;
+
+	start_stub();
+	for (size_t i = 0; i < 3; i++) {
+		kind = kinds[i];
+		cr_expect_eq(ask("flaky:2", &r), ERR_PROVIDER_FAILED);
+		cr_expect_eq(ask("flaky:2:429", &r), ERR_PROVIDER_RATE, "each model by itself");
+		cr_expect_eq(ask("flaky:2", &r), ERR_PROVIDER_FAILED);
+		cr_expect_eq(ask("flaky:2", &r), ERR_OK);
+		cr_expect_eq(ask("cut-once", &r), ERR_PROVIDER_CUT);
+		cr_expect_gt(r.text.n, 0);
+		cr_expect_eq(ask("cut-once", &r), ERR_OK);
+		cr_expect_eq(ask("reset-once", &r), ERR_PROVIDER_CUT);
+		cr_expect_eq(ask("reset-once", &r), ERR_OK);
+		cr_expect_eq(ask("count", &r), ERR_OK);
+		cr_expect(bytes_equal(r.text, BYTES("Answer 1 to: Hi \xe4\xb8\x96")));
+	}
+	mine = jsonx_member(jsonx_member(stats(), "by_key"), "Hi \xe4\xb8\x96");
+	cr_expect(bytes_equal(mine, BYTES("{\"requests\":27,\"completed\":12,\"failed\":15,\"aborted\":0}")), "%.*s", (int)mine.n, mine.p);
+	kind = "openai";
+}
+
+/* ---- tools ---- */
+
+static const struct llm_tool tools[] = {
+	{ BYTES("get_weather"), BYTES("Tells the weather"),
+	  BYTES("{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"},\"days\":{\"type\":\"integer\",\"minimum\":2}},\"required\":[\"city\",\"days\"]}") },
+	{ BYTES("get_time"), { 0 }, { 0 } },
+};
+
+/* A conversation as it grows. */
+struct talk {
+	struct llm_message messages[64];
+	size_t n;
+	bool is_text_mode;
+	int n_results;
+};
+
+static void add(struct talk *k, const char *role, const char *content, const char *extra)
+{
+	k->messages[k->n++] = (struct llm_message){ bytes_of(role), bytes_of(content), bytes_of(extra) };
+}
+
+/* Asks with the tools; the answer is appended as it would be stored. */
+static enum err ask_next(struct talk *k, const char *model, struct llm_result *r)
+{
+	struct llm_provider p = { kind, base_url, "k" };
+	struct fetch_conf c = conf();
+	struct llm_request rq = { .model = model, .messages = k->messages, .n_messages = k->n, .temperature = -1, .tools = tools, .n_tools = 2,
+				  .instructions = BYTES("Be kind."), .is_text_mode = k->is_text_mode };
+	struct buf content;
+	enum err e;
+
+	buf_init(&heard, arena, 64);
+	task_clear_fault(&task);
+	e = llm_call(&task, &p, &c, &rq, -1, 0, &events, r);
+	cr_expect(bytes_equal(buf_bytes(&heard), r->text), "%s %s", kind, model);
+	if (e != ERR_OK)
+		return e;
+	buf_init(&content, arena, 64);
+	buf_add_json(&content, r->text);
+	k->messages[k->n] = (struct llm_message){ BYTES("assistant"), r->parts.n > 0 ? r->parts : buf_bytes(&content), { 0 } };
+	if (r->tool_calls.n > 0)
+		k->messages[k->n].extra = bytes_of(arena_printf(arena, "{\"tool_calls\":%.*s}", (int)r->tool_calls.n, r->tool_calls.p));
+	k->n++;
+	return ERR_OK;
+}
+
+/* Appends a result for each call, every third one an error. */
+static void answer_calls(struct talk *k, struct bytes calls)
+{
+	struct jsonx_walk w;
+
+	jsonx_walk_begin(&w, calls);
+	while (jsonx_walk_next(&w)) {
+		struct bytes id = jsonx_member(w.value, "id");
+		bool is_error = k->n_results % 3 == 2;
+
+		add(k, "tool", arena_printf(arena, "\"result %d\"", k->n_results++),
+		    arena_printf(arena, "{\"tool_call_id\":%.*s%s}", (int)id.n, id.p, is_error ? ",\"is_error\":true" : ""));
+	}
+}
+
+/* A turn of two calls at once, and so many rounds of them. */
+static void take_turn(struct talk *k, const char *model, int rounds)
+{
+	struct llm_result r;
+	int first = 0;
+
+	add(k, "user", "\"What now?\"", "");
+	for (int i = 0; i < rounds; i++) {
+		first = k->n_results;
+		cr_assert_eq(ask_next(k, model, &r), ERR_OK, "%s %s: %s", kind, model, task.fault.internal);
+		cr_assert_eq(r.finish, LLM_TOOL, "%s %s", kind, model);
+		answer_calls(k, r.tool_calls);
+		cr_assert_eq(k->n_results, first + 2, "%s %s: %.*s", kind, model, (int)r.tool_calls.n, r.tool_calls.p);
+	}
+	cr_assert_eq(ask_next(k, model, &r), ERR_OK, "%s %s: %s", kind, model, task.fault.internal);
+	cr_expect_eq(r.finish, LLM_STOP);
+	cr_expect_eq(r.tool_calls.n, 0);
+	if (!k->is_text_mode)
+		cr_expect(bytes_equal(r.text, bytes_of(arena_printf(arena, "The tools said: result %d | result %d", first, first + 1))), "%s: %.*s", kind,
+			  (int)r.text.n, r.text.p);
+}
+
+/* TRN-2, TRN-6 */
+Test(llm, a_conversation_with_tools_goes_on_over_all_forms)
+{
+	static const char *const kinds[] = { "openai", "anthropic", "gemini" };
+	struct talk k = { .n = 0 };
+
+	start_stub();
+	for (size_t i = 0; i < 9; i++) { /* each form behind each */
+		kind = kinds[(i + i / 3) % 3];
+		take_turn(&k, i % 2 ? "tool-loop" : "tool-loop:2", i % 2 ? 1 : 2);
+	}
+	kind = "openai";
+}
+
+/* TRN-6 */
+Test(llm, calls_that_cannot_be_are_passed_on)
+{
+	static const char *const kinds[] = { "openai", "anthropic" };
+	struct llm_result r;
+
+	start_stub();
+	for (size_t i = 0; i < 2; i++) {
+		struct talk k = { .n = 0 };
+
+		kind = kinds[i];
+		add(&k, "user", "\"What now?\"", "");
+		cr_assert_eq(ask_next(&k, "tool-bad-args", &r), ERR_OK, "%s", task.fault.internal);
+		cr_expect_eq(r.finish, LLM_TOOL);
+		cr_expect(memmem(r.tool_calls.p, r.tool_calls.n, "{\\\"a\\\": not JSON", 15), "%.*s", (int)r.tool_calls.n, r.tool_calls.p);
+		answer_calls(&k, r.tool_calls);
+		cr_assert_eq(ask_next(&k, "tool-unknown", &r), ERR_OK, "the history can be said: %s", task.fault.internal);
+	}
+	kind = "openai";
+}
