@@ -135,7 +135,7 @@ END
 	bench_start parley "$PARLEY" -c "$dir/parley.conf" serve
 }
 
-# Port $1 closes each FastCGI connection, port $2 keeps them.
+# Port $1 closes each FastCGI connection, port $2 keeps them, port $3 is for turns.
 start_nginx()
 {
 	user=
@@ -146,7 +146,8 @@ daemon off;
 worker_processes $(nproc);
 pid $dir/nginx.pid;
 error_log $dir/nginx.error.log warn;
-events { worker_connections 4096; }
+worker_rlimit_nofile 16384;
+events { worker_connections 8192; }
 http {
 	access_log off;
 	keepalive_requests 1000000;
@@ -180,6 +181,14 @@ END
 	}
 END
 	done
+	test "$with_parley" = no || cat >>"$dir/nginx.conf" <<END
+	server {
+		listen 127.0.0.1:$3 backlog=4096;
+		include $root/conf/parley_fastcgi_params;
+		location / { fastcgi_pass unix:$dir/turns.sock; fastcgi_read_timeout 90s; }
+		location /direct/ { proxy_pass http://127.0.0.1:$stub_port/; proxy_buffering off; }
+	}
+END
 	echo "}" >>"$dir/nginx.conf"
 	bench_start nginx nginx -p "$dir" -c "$dir/nginx.conf" -e "$dir/nginx.error.log"
 	bench_await nginx curl -fsS "http://127.0.0.1:$1/null"
