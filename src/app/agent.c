@@ -6,6 +6,7 @@
 #include "app/agent.h"
 
 #include <fcntl.h>
+#include <stddef.h>
 #include <unistd.h>
 
 #include "app/render.h"
@@ -123,7 +124,7 @@ static enum err check_name(struct task *t, struct bytes name)
 }
 
 /* Whether the provider is one the operator defined; on the caller's connection, so that it works inside its transaction. */
-static enum err check_provider(struct task *t, struct db_conn *c, struct bytes name)
+static enum err check_provider(struct task *t, struct db_conn *c, const char *field, struct bytes name)
 {
 	struct db_rows *r;
 	if (bytes_equal(name, BYTES("echo")))
@@ -131,7 +132,60 @@ static enum err check_provider(struct task *t, struct db_conn *c, struct bytes n
 	enum err e = db_query(t, c, &stmts[PROVIDER_FIND], DB_ARGS(db_text(name)), &r);
 	if (e || r->n_rows)
 		return e;
-	return task_fail_field(t, "provider", "value", "there is no provider named \"%.*s\"", (int)name.n, name.p);
+	return task_fail_field(t, field, "value", "there is no provider named \"%.*s\"", (int)name.n, name.p);
+}
+
+static const struct field fallback_fields[] = {
+	{ .name = "provider", .type = FIELD_STRING, .flags = FIELD_REQUIRED, .min = 1, .max = 64, .offset = offsetof(struct agent_fallback, provider),
+	  .help = "echo, or one the operator defined", .example = "\"echo\"" },
+	{ .name = "model", .type = FIELD_STRING, .max = 128, .offset = offsetof(struct agent_fallback, model),
+	  .help = "That provider's name of the model; the agent's when left out" },
+	{ .name = NULL },
+};
+const struct field_table agent_fallback_table = { fallback_fields, sizeof(struct agent_fallback) };
+
+size_t agent_fallbacks(struct task *t, const struct agent *a, struct agent_fallback list_r[AGENT_FALLBACKS])
+{
+	struct jsonx_walk w;
+	size_t n = 0;
+	for (jsonx_walk_begin(&w, a->fallbacks); n < AGENT_FALLBACKS && jsonx_walk_next(&w);) {
+		struct agent_fallback *f = &list_r[n];
+		*f = (struct agent_fallback){ .model = { NULL, 0 } };
+		if (jsonx_type(w.value) != JSONX_OBJECT || field_parse(t, &agent_fallback_table, w.value, "", f) != ERR_OK) {
+			task_clear_fault(t); /* it came with an import; nobody can be asked by it */
+			continue;
+		}
+		f->model = f->model.n ? f->model : a->model;
+		n++;
+	}
+	return n;
+}
+
+struct bytes agent_format_fallbacks(struct task *t, const struct agent_fallback *list, size_t n)
+{
+	struct buf b;
+	buf_init(&b, t->arena, 128);
+	buf_add_char(&b, '[');
+	for (size_t i = 0; i < n; i++) {
+		buf_add_str(&b, i ? ",{" : "{");
+		buf_member_string(&b, "provider", list[i].provider);
+		if (list[i].model.n)
+			buf_member_string(&b, "model", list[i].model);
+		buf_add_char(&b, '}');
+	}
+	buf_add_char(&b, ']');
+	return buf_bytes(&b);
+}
+
+/* The agent's provider and those in its place. */
+static enum err check_providers(struct task *t, struct db_conn *c, const struct agent *a)
+{
+	struct agent_fallback list[AGENT_FALLBACKS];
+	size_t n = agent_fallbacks(t, a, list);
+	enum err e = check_provider(t, c, "provider", a->provider);
+	for (size_t i = 0; i < n && !e; i++)
+		e = check_provider(t, c, arena_printf(t->arena, "fallbacks[%zu].provider", i), list[i].provider);
+	return e;
 }
 
 static struct db_arg temperature_of(const struct agent *a)
@@ -149,7 +203,7 @@ enum err agent_create(struct task *t, struct db_conn *c, const struct ident *sit
 		a.title = a.name;
 	enum err e = check_name(t, a.name);
 	if (!e)
-		e = check_provider(t, c, a.provider);
+		e = check_providers(t, c, &a);
 	if (e)
 		return e;
 	e = db_run(t, c, &stmts[CREATE],
@@ -172,7 +226,7 @@ static enum err update_in(struct task *t, struct db_conn *c, void *arg)
 	struct update *u = arg;
 	struct agent *a = u->next;
 	int64_t n;
-	enum err e = check_provider(t, c, a->provider);
+	enum err e = check_providers(t, c, a);
 	if (e)
 		return e;
 	e = db_run(t, c, &stmts[UPDATE],

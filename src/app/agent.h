@@ -18,6 +18,8 @@ struct agent {
 	int64_t version, created_at, updated_at;
 };
 
+#define AGENT_FALLBACKS 4 /* at most */
+
 /* One of its fallbacks. */
 struct agent_fallback {
 	struct bytes provider, model;
@@ -42,13 +44,20 @@ enum err agent_find(struct task *t, struct app *app, const struct ident *site, s
 enum err agent_get(struct task *t, struct app *app, const struct ident *site, const struct ident *id, struct agent *a_r) MUST_CHECK;
 /* Up to `limit` agents whose name sorts behind `after`, by name. */
 enum err agent_list(struct task *t, struct app *app, const struct ident *site, struct bytes after, int64_t limit, struct agent **list_r, size_t *n_r) MUST_CHECK;
-/* Creates one within the caller's transaction. ERR_INVALID (name, unknown provider), ERR_CONFLICT (the name is taken). */
+/* Creates one within the caller's transaction. ERR_INVALID (name, unknown provider here or among the fallbacks), ERR_CONFLICT (the name is taken). */
 enum err agent_create(struct task *t, struct db_conn *c, const struct ident *site, const struct agent_change *in, struct agent *a_r) MUST_CHECK;
 /* Changes one whose version is a's. ERR_PRECONDITION when it has changed since; a_r is the new state. */
 enum err agent_update(struct task *t, struct app *app, const struct agent *a, const struct agent_change *in, struct agent *a_r) MUST_CHECK;
 enum err agent_delete(struct task *t, struct app *app, const struct ident *site, const struct ident *id) MUST_CHECK;
 
+/* Of one fallback: fills a struct agent_fallback. */
+extern const struct field_table agent_fallback_table;
+
 void agent_render(struct buf *b, const struct agent *a);
+/* Its fallbacks in order, and how many there are. One that names no model has the agent's. */
+size_t agent_fallbacks(struct task *t, const struct agent *a, struct agent_fallback list_r[AGENT_FALLBACKS]);
+/* The same as stored. */
+struct bytes agent_format_fallbacks(struct task *t, const struct agent_fallback *list, size_t n);
 
 /* The provider an agent names: "echo" is always there. ERR_NOT_FOUND. */
 enum err provider_find(struct task *t, struct app *app, struct bytes name, struct provider *p_r) MUST_CHECK;

@@ -10,13 +10,6 @@
 #include "app/render.h"
 
 #define MEMBER(name) offsetof(struct agent_change, name)
-static const struct field fallback_fields[] = {
-	{ .name = "provider", .type = FIELD_STRING, .flags = FIELD_REQUIRED, .min = 1, .max = 64, .offset = offsetof(struct agent_fallback, provider),
-	  .help = "echo, or one the operator defined" },
-	{ .name = "model", .type = FIELD_STRING, .max = 128, .offset = offsetof(struct agent_fallback, model), .help = "That provider's name of the model" },
-	{ .name = NULL },
-};
-static const struct field_table fallback_table = { fallback_fields, sizeof(struct agent_fallback) };
 #define AGENT_FIELDS(name_flags)                                                                                                            \
 	{ .name = "name", .type = FIELD_STRING, .flags = FIELD_NAME | (name_flags), .min = 1, .max = 64, .offset = MEMBER(name), .help = "Lower-case letters, digits and -", .example = "\"baker\"" }, \
 	{ .name = "title", .type = FIELD_STRING, .max = 200, .offset = MEMBER(title), .help = "What visitors see" },                       \
@@ -32,8 +25,8 @@ static const struct field_table fallback_table = { fallback_fields, sizeof(struc
 	{ .name = "tool_mode", .type = FIELD_ENUM, .choices = "native|text", .offset = MEMBER(tool_mode), .help = "text: for models that know no tools, which are asked to write their calls as JSON" }, \
 	{ .name = "max_iterations", .type = FIELD_INT, .min = 0, .max = 50, .offset = MEMBER(max_iterations),                              \
 	  .given_offset = MEMBER(has_max_iterations), .help = "Most answers of the model in one turn; 0: the setting's" },                 \
-	{ .name = "fallbacks", .type = FIELD_LIST, .max = 4, .offset = MEMBER(fallback_list), .sub = &fallback_table,                     \
-	  .help = "Who answers when the provider cannot: an array of {provider, model}, in order" },                                       \
+	{ .name = "fallbacks", .type = FIELD_LIST, .max = AGENT_FALLBACKS, .offset = MEMBER(fallback_list), .sub = &agent_fallback_table,                     \
+	  .help = "Who answers when the provider cannot, in this order" },                                       \
 	{ .name = NULL }
 
 static const struct field create_fields[] = { AGENT_FIELDS(FIELD_REQUIRED) };
@@ -45,7 +38,8 @@ static const struct field_table update_table = { update_fields, sizeof(struct ag
 static struct agent_change change_of(const struct call *c)
 {
 	struct agent_change in = *(const struct agent_change *)c->body;
-	in.fallbacks = in.fallback_list.raw;
+	if (in.fallback_list.raw.p)
+		in.fallbacks = agent_format_fallbacks(c->task, in.fallback_list.items, in.fallback_list.n);
 	in.is_temperature_null = jsonx_type(jsonx_member(c->rq->body, "temperature")) == JSONX_NULL;
 	return in;
 }

@@ -3,9 +3,11 @@
 #include "app/app.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "app/agent.h"
 #include "app/agent_api.h"
+#include "app/attempt.h"
 #include "app/clone.h"
 #include "app/compress.h"
 #include "app/compress_api.h"
@@ -53,12 +55,15 @@
 #include "app/template_api.h"
 #include "app/turn.h"
 #include "app/turn_api.h"
+#include "base/breakers.h"
 #include "base/secret.h"
 #include "net/fetch.h"
 
+#define CACHE_LINE 64
+
 /* A feature may include those above it, never one below. */
 const struct feature *const app_features[] = {
-	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &idem_feature, &group_feature, &summary_feature, &context_feature, &compress_feature, &message_feature, &conversation_feature, &message_edit_feature,
+	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &attempt_feature, &idem_feature, &group_feature, &summary_feature, &context_feature, &compress_feature, &message_feature, &conversation_feature, &message_edit_feature,
 	&session_feature, &session_list_feature, &search_shared_feature, &search_feature, &session_update_feature, &turn_feature, &session_stats_feature, &expire_feature, &retire_feature, &purge_feature,
 	&move_export_feature, &move_batch_feature, &move_check_feature, &move_import_feature,
 	&sweep_feature, &stats_feature, &site_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &session_update_api_feature, &session_stats_api_feature, &message_api_feature, &conversation_api_feature,
@@ -66,9 +71,26 @@ const struct feature *const app_features[] = {
 	NULL,
 };
 
+/* Each part of the shared memory begins on a cache line. */
+static size_t cache_part(void)
+{
+	return (cache_shared_size() + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+}
+
 size_t app_shared_size(void)
 {
-	return cache_shared_size();
+	return cache_part() + breakers_size();
+}
+
+static void open_breakers(struct app *app, void *shared)
+{
+	if (shared) {
+		app->breakers = (void *)((char *)shared + cache_part());
+		return;
+	}
+	if (posix_memalign(&app->private_breakers, CACHE_LINE, breakers_size()) != 0)
+		abort();
+	app->breakers = memset(app->private_breakers, 0, breakers_size());
 }
 
 static enum err open_parts(struct task *t, struct app *app, void *shared, bool may_wait)
@@ -100,6 +122,7 @@ enum err app_open(struct task *t, const struct conf *conf, void *shared, bool ma
 	app->sites = site_copies_open();
 	app->group = group_open((int)conf->append_group);
 	app->router = dispatch_open_router();
+	open_breakers(app, shared);
 	enum err e = open_parts(t, app, shared, may_wait);
 	if (e)
 		app_close(&app);
@@ -120,6 +143,7 @@ void app_close(struct app **app)
 	router_close(&a->router);
 	site_copies_close(&a->sites);
 	group_close(&a->group);
+	free(a->private_breakers);
 	secret_wipe(a->token_key, sizeof a->token_key);
 	pthread_mutex_destroy(&a->db_lock);
 	free(a);

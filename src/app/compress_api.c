@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "app/agent.h"
+#include "app/attempt.h"
 #include "app/compress.h"
 #include "app/conversation.h"
 #include "app/dispatch.h"
@@ -85,18 +86,18 @@ static enum err compress_by_provider(struct call *c, const struct agent *agent, 
 	struct llm_message message = { BYTES("user"), buf_bytes(&content), { NULL, 0 } };
 	struct llm_request rq = { .instructions = bytes_of(arena_printf(t->arena, ORDER, (long long)x->budget * 3 / 4)), .messages = &message, .n_messages = 1,
 				  .temperature = -1, .max_output_tokens = x->budget };
-	struct llm_events ev = { .arg = NULL };
-	struct llm_result result = { .finish = LLM_STOP };
+	struct attempt_events ev = { .arg = NULL };
+	struct attempt_outcome out;
 	enum err e = turn_enter(t, c->app);
 	if (e)
 		return e;
-	e = turn_ask(t, c->app, agent, &rq, &ev, &result);
+	e = attempt_run(t, c->app, agent, &rq, -1, &ev, &out);
 	turn_leave(c->app);
 	if (e)
 		return e;
 	x->made.method = BYTES(METHOD_PROVIDER);
-	x->made.text = trimmed(result.text);
-	if (x->made.text.n == 0 || (result.finish != LLM_STOP && result.finish != LLM_LENGTH))
+	x->made.text = trimmed(out.result.text);
+	if (x->made.text.n == 0 || (out.result.finish != LLM_STOP && out.result.finish != LLM_LENGTH))
 		return task_fail(t, ERR_PROVIDER_INVALID, "the provider made no summary");
 	int64_t tokens = tokens_of_text(x->made.text);
 	if (tokens >= x->tokens_before || tokens > x->budget * OVERRUN)

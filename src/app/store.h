@@ -15,6 +15,7 @@
 
 struct site_copies; /* site.c */
 struct group;       /* group.c */
+struct breakers;    /* base/breakers.h */
 
 struct app {
 	const struct conf *conf;
@@ -26,6 +27,8 @@ struct app {
 	struct router *router;
 	struct site_copies *sites;
 	struct group *group;
+	struct breakers *breakers; /* of providers, in the memory that the processes share */
+	void *private_breakers;    /* the same where none is shared, or NULL */
 	unsigned char token_key[SECRET_KEY_SIZE];
 	atomic_int turns_running;
 };

@@ -4,6 +4,7 @@
 
 #include <time.h>
 
+#include "app/attempt.h"
 #include "app/context.h"
 #include "app/policy.h"
 #include "base/log.h"
@@ -99,6 +100,16 @@ static enum err on_text(void *arg, struct bytes text)
 	return keep_lease(r, now);
 }
 
+/* The text so far came to nothing. */
+static enum err on_reset(void *arg, const char *reason)
+{
+	struct run *r = arg;
+	(void)reason;
+	buf_clear(&r->text);
+	r->saved_n = 0;
+	return ERR_OK;
+}
+
 /* What the model is given of the conversation, the agent's instructions and the summary in front. */
 static enum err build_prompt(struct task *t, struct app *app, const struct head *h, const struct agent *agent, struct llm_request *rq_r)
 {
@@ -116,37 +127,21 @@ static enum err build_prompt(struct task *t, struct app *app, const struct head 
 	return ERR_OK;
 }
 
-/* Calls the agent's provider with a request whose texts are set. The client's socket is not watched: a turn goes on when the tab is closed. */
-enum err turn_ask(struct task *t, struct app *app, const struct agent *agent, struct llm_request *rq, const struct llm_events *ev,
-		  struct llm_result *result_r)
-{
-	const struct conf *conf = app->conf;
-	struct provider p;
-	enum err e = provider_find(t, app, agent->provider, &p);
-	if (e == ERR_NOT_FOUND)
-		e = task_fail(t, ERR_PROVIDER_REFUSED, "the agent's provider is not defined");
-	if (e)
-		return e;
-	struct llm_provider lp = { .kind = arena_copy(t->arena, p.kind.p, p.kind.n), .base_url = arena_copy(t->arena, p.base_url.p, p.base_url.n) };
-	e = provider_read_key(t, app, &p, &lp.api_key);
-	if (e)
-		return e;
-	struct fetch_conf fc = { .connect_timeout_ms = (int)conf->provider_connect_timeout, .idle_timeout_ms = (int)conf->provider_idle_timeout,
-				 .total_timeout_ms = (int)conf->turn_timeout, .max_bytes = conf->provider_max_bytes,
-				 .allow_hosts = conf->provider_allow_hosts };
-	rq->model = arena_copy(t->arena, agent->model.p, agent->model.n);
-	return llm_call(t, &lp, &fc, rq, -1, SAVE_MS, ev, result_r);
-}
-
 static enum err call_provider(struct run *r, const struct head *h, const struct agent *agent, struct llm_result *result_r)
 {
 	double temperature = policy_read(r->task, jsonx_member(h->json, "config")).temperature;
 	if (temperature < 0 && agent->has_temperature)
 		temperature = agent->temperature;
 	struct llm_request rq = { .temperature = temperature, .max_output_tokens = agent->max_output_tokens };
-	struct llm_events ev = { .arg = r, .on_text = on_text, .on_tick = on_tick };
+	struct attempt_events ev = { .arg = r, .on_text = on_text, .on_tick = on_tick, .on_reset = on_reset };
+	struct attempt_outcome out;
 	enum err e = build_prompt(r->task, r->app, h, agent, &rq);
-	return e ? e : turn_ask(r->task, r->app, agent, &rq, &ev, result_r);
+	/* The client's socket is not watched: a turn goes on when the tab is closed. */
+	if (!e)
+		e = attempt_run(r->task, r->app, agent, &rq, -1, &ev, &out);
+	if (!e)
+		*result_r = out.result;
+	return e;
 }
 
 /* Stores the answer; while the database is away it tries again for a moment, since the answer is paid for. */

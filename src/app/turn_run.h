@@ -26,11 +26,4 @@ void turn_leave(struct app *app);
 enum err turn_run(struct task *t, struct app *app, struct head *h, const struct agent *agent, struct turn *turn, struct bytes user_json,
 		  const struct turn_watch *watch, struct bytes *answer_r) MUST_CHECK;
 
-/*
- * Calls the agent's provider; rq's texts, messages and bounds are set, its model is the agent's. No database connection is held meanwhile. ERR_PROVIDER_REFUSED
- * when the agent's provider is not defined, else as llm_call.
- */
-enum err turn_ask(struct task *t, struct app *app, const struct agent *agent, struct llm_request *rq, const struct llm_events *ev,
-		  struct llm_result *result_r) MUST_CHECK;
-
 #endif

@@ -52,6 +52,21 @@ Test(agent, gets_defaults)
 	api_close(&h);
 }
 
+/* TRN-9 */
+Test(agent, has_others_in_its_providers_place)
+{
+	struct api *h = api_open();
+	struct answer a = api_post(h, h->sk, "{\"name\":\"x\",\"fallbacks\": [ {\"model\":\"m\\\"2\", \"provider\":\"echo\"}, {\"provider\":\"echo\"} ]}", "/v1/agents");
+	must_be(a, 201);
+	cr_assert(bytes_equal(raw_at(&a, "fallbacks"), BYTES("[{\"provider\":\"echo\",\"model\":\"m\\\"2\"},{\"provider\":\"echo\"}]")), "%s", a.body.p);
+	struct answer kept = api_patch(h, h->sk, "{\"title\":\"y\"}", "/v1/agents/x");
+	cr_assert_eq(count_at(&kept, "fallbacks"), 2);
+	struct answer none = api_patch(h, h->sk, "{\"fallbacks\":[]}", "/v1/agents/x");
+	must_be(none, 200);
+	cr_assert_eq(count_at(&none, "fallbacks"), 0);
+	api_close(&h);
+}
+
 Test(agent, names_are_unique_in_their_site)
 {
 	struct api *h = api_open();
@@ -75,6 +90,12 @@ Test(agent, bad_values_are_named)
 		{ "\"name\":\"a/b\"", "name" }, { "\"name\":\"x\",\"provider\":\"nobody\"", "provider" }, { "\"name\":\"x\",\"temperature\":2.1", "temperature" },
 		{ "\"name\":\"x\",\"temperature\":-0.1", "temperature" }, { "\"name\":\"x\",\"temperature\":\"hot\"", "temperature" },
 		{ "\"name\":\"x\",\"max_output_tokens\":-1", "max_output_tokens" }, { "\"name\":\"x\",\"max_output_tokens\":1.5", "max_output_tokens" },
+		{ "\"name\":\"x\",\"fallbacks\":{}", "fallbacks" }, { "\"name\":\"x\",\"fallbacks\":[1]", "fallbacks[0]" },
+		{ "\"name\":\"x\",\"fallbacks\":[{}]", "fallbacks[0].provider" },
+		{ "\"name\":\"x\",\"fallbacks\":[{\"provider\":\"echo\",\"x\":1}]", "fallbacks[0].x" },
+		{ "\"name\":\"x\",\"fallbacks\":[{\"provider\":\"echo\"},{\"provider\":\"nobody\"}]", "fallbacks[1].provider" },
+		{ "\"name\":\"x\",\"fallbacks\":[{\"provider\":\"echo\",\"model\":7}]", "fallbacks[0].model" },
+		{ "\"name\":\"x\",\"fallbacks\":[{\"provider\":\"echo\"},{\"provider\":\"echo\"},{\"provider\":\"echo\"},{\"provider\":\"echo\"},{\"provider\":\"echo\"}]", "fallbacks" },
 		{ "\"name\":\"x\",\"base_url\":\"http://x\"", "base_url" }, { "\"name\":\"x\",\"id\":\"agt_x\"", "id" },
 	};
 	for (size_t i = 0; i < COUNT(bad); i++) {
@@ -84,6 +105,8 @@ Test(agent, bad_values_are_named)
 	}
 	struct answer patch = api_patch(h, h->sk, "{\"provider\":\"nobody\"}", "/v1/agents/guide");
 	cr_assert(blames(&patch, "provider", "value"));
+	patch = api_patch(h, h->sk, "{\"fallbacks\":[{\"provider\":\"nobody\"}]}", "/v1/agents/guide");
+	cr_assert(blames(&patch, "fallbacks[0].provider", "value"));
 	struct answer list = api_get(h, h->sk, "/v1/agents");
 	cr_assert_eq(count_at(&list, "data"), 1);
 	api_close(&h);

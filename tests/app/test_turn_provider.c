@@ -68,6 +68,13 @@ static void allow_local(struct conf *c)
 	c->provider_allow_hosts = "127.0.0.1";
 }
 
+static void allow_local_once(struct conf *c)
+{
+	allow_local(c);
+	c->provider_retries = 0;
+	c->breaker_failures = 0;
+}
+
 /* Defines a provider of a kind at the server's port and returns its name: providers are the install's, so it is a new one. */
 static const char *add_provider(struct api *h, const struct fake_provider *p, const char *kind)
 {
@@ -189,7 +196,7 @@ Test(turn_provider, an_error_in_the_stream_fails_the_turn)
 		{ "gemini", "data: {\"promptFeedback\":{\"blockReason\":\"SAFETY\"}}\n\n", "provider_refused", "" },
 		{ "anthropic", "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"Half\"}}\n\n", "provider_cut", "Half" },
 	};
-	struct api *h = api_open_with(0, allow_local);
+	struct api *h = api_open_with(0, allow_local_once);
 	static struct fake_provider p;
 	start_provider(&p);
 	struct answer a = api_post(h, h->sk, "{\"name\":\"poly\"}", "/v1/agents");
