@@ -152,5 +152,10 @@ void app_close(struct app **app)
 
 void app_answer(void *arg, struct task *t, const struct http_request *rq, struct http_response *rs)
 {
-	dispatch(arg, t, rq, rs);
+	dispatch(arg, NULL, t, rq, rs);
+}
+
+void app_answer_operator(struct app *app, const struct ident *site, struct task *t, const struct http_request *rq, struct http_response *rs)
+{
+	dispatch(app, &(struct principal){ .who = WHO_SECRET_KEY, .site = *site, .is_operator = true }, t, rq, rs);
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/conf.h"
+#include "base/ident.h"
 #include "base/task.h"
 #include "http/http.h"
 
@@ -24,6 +25,12 @@ void app_close(struct app **app);
 
 /* Answers one request: an http_handler whose arg is the struct app. */
 void app_answer(void *app, struct task *t, const struct http_request *rq, struct http_response *rs);
+
+/*
+ * The same for the operator, who calls from a command on the store itself: with the reach of the site's secret key and without a credential. Never
+ * for a request that came from outside.
+ */
+void app_answer_operator(struct app *app, const struct ident *site, struct task *t, const struct http_request *rq, struct http_response *rs);
 
 #define SWEEP_KINDS 32
 

@@ -16,6 +16,7 @@ struct principal {
 	struct ident key;     /* of a key: its id */
 	struct ident session; /* of a session token */
 	struct ident user;    /* of a session token */
+	bool is_operator;     /* no credential at all: the operator in this process, who has the reach of the site's secret key */
 };
 
 /* Who may call a route. A route without one is refused at start. */

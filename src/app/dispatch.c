@@ -339,7 +339,7 @@ static void audit(const struct call *c, int status)
 	if (!ident_is_zero(&c->audit_session))
 		ident_format(PREFIX_SESSION, &c->audit_session, session);
 	log_info(c->task, "audit", { "action", c->route ? arena_printf(c->task->arena, "%s %s", http_method_name(c->route->method), c->route->path) : "none", 0 },
-		 { "who", who[c->who.who], 0 }, { "site", site, 0 }, { "key", key, 0 }, { "session", session, 0 }, { "status", NULL, status });
+		 { "who", c->who.is_operator ? "operator" : who[c->who.who], 0 }, { "site", site, 0 }, { "key", key, 0 }, { "session", session, 0 }, { "status", NULL, status });
 }
 
 static void log_request(const struct call *c, enum err e, int64_t us)
@@ -365,10 +365,12 @@ static void count(const struct call *c, int64_t us)
 		metric_observe(METRIC_request_seconds, us);
 }
 
-void dispatch(struct app *app, struct task *t, const struct http_request *rq, struct http_response *rs)
+void dispatch(struct app *app, const struct principal *who, struct task *t, const struct http_request *rq, struct http_response *rs)
 {
 	int64_t began = stamp_mono_us();
 	struct call c = { .task = t, .app = app, .rq = rq, .rs = rs };
+	if (who)
+		c.who = *who;
 	take_request_id(t, rq);
 	http_header(rs, "X-Request-Id", "%s", t->id);
 	c.remote_addr = guard_client_address(app->conf, rq);

@@ -19,8 +19,8 @@ extern const struct field_table dispatch_page_table;
 /* Fills the router from the features' tables. Asserts that every row has a scope, a handler and a help text. */
 struct router *dispatch_open_router(void);
 
-/* Answers a request (app_answer). */
-void dispatch(struct app *app, struct task *t, const struct http_request *rq, struct http_response *rs);
+/* Answers a request (app_answer). Who asks comes from its credential, unless `who` says it. */
+void dispatch(struct app *app, const struct principal *who, struct task *t, const struct http_request *rq, struct http_response *rs);
 
 /* Writes a fault as an RFC 9457 problem; `extra` are further members, joined by commas, or NULL. */
 void dispatch_format_problem(const struct task *t, enum err e, const char *extra, struct buf *out);

@@ -6,7 +6,7 @@
 #include "app/call.h"
 
 /*
- * Fills c->who from the credential, refuses what the route's scope does not allow, adds the CORS headers of an allowed origin, and for
+ * Fills c->who from the credential (the operator needs none, and reaches a paused site too), refuses what the route's scope does not allow, adds the CORS headers of an allowed origin, and for
  * SCOPE_SESSION loads c->head. Errors: ERR_UNAUTHENTICATED, ERR_TOKEN_EXPIRED, ERR_FORBIDDEN, ERR_ORIGIN_REFUSED,
  * ERR_SITE_PAUSED, ERR_NOT_FOUND, or the database's.
  */
