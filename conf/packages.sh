@@ -6,7 +6,7 @@
 # services are kept from starting, and from being enabled, when it is this script that installs them.
 
 packages_build="build-essential autoconf automake pkg-config libfcgi-dev libjson-c-dev libmemcached-dev libmariadb-dev
-	libsqlite3-dev libcurl4-openssl-dev libsodium-dev libzstd-dev libutf8proc-dev"
+	libsqlite3-dev libcurl4-openssl-dev libsodium-dev libzstd-dev libutf8proc-dev libedit-dev"
 packages_serve="nginx curl ca-certificates"
 packages_mariadb="mariadb-server-core mariadb-client-core memcached"
 

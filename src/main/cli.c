@@ -11,6 +11,7 @@
 #include "app/openapi.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "main/cmd_chat.h"
 #include "main/cmd_move.h"
 #include "main/cmd_session.h"
 #include "main/janitor.h"
@@ -228,7 +229,8 @@ static const struct cli_command commands[] = {
 };
 
 /* In the order in which help shows them. */
-static const struct cli_command *const tables[] = { commands, cmd_site_commands, cmd_template_commands, cmd_stats_commands, cmd_session_commands, cmd_move_commands };
+static const struct cli_command *const tables[] = { commands, cmd_site_commands, cmd_template_commands, cmd_stats_commands, cmd_session_commands, cmd_move_commands,
+						  cmd_chat_commands };
 
 static void print_commands(FILE *to, const struct cli_command *list)
 {
@@ -275,20 +277,23 @@ static const struct cli_command *find_command(int argc, char **argv, int *words_
 	return NULL;
 }
 
+enum err cli_open(struct cli *c, enum cli_need need, const char *log)
+{
+	enum err e = ERR_OK;
+	if (need != CLI_NEEDS_NOTHING)
+		e = conf_load(c->task, c->task->arena, c->source.conf_path, c->source.overrides, c->source.n_overrides, &c->conf);
+	if (!e && need == CLI_NEEDS_APP)
+		e = log_open(c->task, log, LOG_WARN_LEVEL);
+	if (!e && need == CLI_NEEDS_APP)
+		e = app_open(c->task, &c->conf, NULL, false, &c->app);
+	return e;
+}
+
 static int run_command(struct cli *c, const struct cli_command *k)
 {
-	if (k->need != CLI_NEEDS_NOTHING) {
-		enum err e = conf_load(c->task, c->task->arena, c->source.conf_path, c->source.overrides, c->source.n_overrides, &c->conf);
-		if (e)
-			return cli_fail(c, e);
-	}
-	if (k->need == CLI_NEEDS_APP) {
-		enum err e = log_open(c->task, NULL, LOG_WARN_LEVEL);
-		if (!e)
-			e = app_open(c->task, &c->conf, NULL, false, &c->app);
-		if (e)
-			return cli_fail(c, e);
-	}
+	enum err e = cli_open(c, k->need, NULL);
+	if (e)
+		return cli_fail(c, e);
 	int status = k->run(c);
 	app_close(&c->app);
 	return status;

@@ -40,6 +40,12 @@ extern const struct cli_command cmd_stats_commands[];
 /* Runs the program's command line; returns an exit status of main.h. */
 int cli_main(int argc, char **argv);
 
+/*
+ * Reads the settings and opens the application, as far as `need` says, with the log in the file `log` (NULL: standard error). Done for each command
+ * by its row; a command whose need shows late does it itself. The application is closed behind the command.
+ */
+enum err cli_open(struct cli *c, enum cli_need need, const char *log) MUST_CHECK;
+
 /* One option of a command. */
 struct cli_option {
 	const char *name; /* "--origin" */

@@ -54,7 +54,7 @@ static struct glyph next_glyph(struct bytes text, size_t at)
 	return g;
 }
 
-struct bytes terminal_clean(struct arena *a, struct bytes text)
+static struct bytes clean(struct arena *a, struct bytes text, bool has_lines)
 {
 	struct buf b;
 	buf_init(&b, a, text.n + 1);
@@ -63,12 +63,22 @@ struct bytes terminal_clean(struct arena *a, struct bytes text)
 		if (g.columns >= 0)
 			buf_add(&b, text.p + i, g.n);
 		else if (strchr("\n\r\t", text.p[i]) && text.p[i])
-			buf_add_char(&b, ' ');
+			buf_add(&b, has_lines ? &text.p[i] : " ", has_lines && text.p[i] == '\r' ? 0 : 1);
 		else
 			buf_add_str(&b, UNPRINTABLE);
 		i += g.n;
 	}
 	return buf_bytes(&b);
+}
+
+struct bytes terminal_clean(struct arena *a, struct bytes text)
+{
+	return clean(a, text, false);
+}
+
+struct bytes terminal_clean_lines(struct arena *a, struct bytes text)
+{
+	return clean(a, text, true);
 }
 
 struct bytes terminal_clean_json(struct arena *a, struct bytes json)

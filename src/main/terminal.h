@@ -20,6 +20,9 @@ size_t terminal_columns(int fd);
  */
 struct bytes terminal_clean(struct arena *a, struct bytes text);
 
+/* The same for text of several lines: their ends and tabs stay, a carriage return is dropped. */
+struct bytes terminal_clean_lines(struct arena *a, struct bytes text);
+
 /* JSON for a terminal: the characters that terminal_clean replaces are written as \u escapes. */
 struct bytes terminal_clean_json(struct arena *a, struct bytes json);
 

@@ -126,6 +126,12 @@ void app_answer(void *arg, struct task *t, const struct http_request *rq, struct
 	http_send(rs);
 }
 
+void app_answer_operator(struct app *app, const struct ident *site, struct task *t, const struct http_request *rq, struct http_response *rs)
+{
+	(void)site;
+	app_answer(app, t, rq, rs);
+}
+
 enum err app_sweep(struct task *t, struct app *app, int64_t *n_r)
 {
 	(void)t;

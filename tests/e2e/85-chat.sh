@@ -1,0 +1,108 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# chat: `parley chat` from a script, straight on the store and against a server behind nginx; the same lines do the same either way.
+. "$(dirname "$0")/lib.sh"
+
+# talk LINES COMMAND...: what the command prints on either output when it reads these lines; they are a format of printf.
+talk()
+{
+	_lines=$1
+	shift
+	# shellcheck disable=SC2059 # lines with \n
+	printf "$_lines" | "$@" 2>&1
+}
+
+# says PATTERN LINES COMMAND...: whether the chat succeeds and its output has a line that is the pattern.
+says()
+{
+	_pattern=$1
+	shift
+	talk "$@" >"$dir/said" || { cat "$dir/said"; echo "status $?"; return 1; }
+	grep -qx -- "$_pattern" "$dir/said" || { cat "$dir/said"; return 1; }
+}
+
+# ends STATUS PATTERN LINES COMMAND...: the same for a chat that ends with another status.
+ends()
+{
+	_status=$1
+	_pattern=$2
+	shift 2
+	_got=0
+	talk "$@" >"$dir/said" || _got=$?
+	test $_got = "$_status" || { cat "$dir/said"; echo "status $_got"; return 1; }
+	grep -q -- "$_pattern" "$dir/said" || { cat "$dir/said"; return 1; }
+}
+
+lacks_escapes()
+{
+	! talk "$@" | grep -q "$(printf '\033')"
+}
+
+private()
+{
+	test "$(stat -c %a "$1")" = 600
+}
+
+# converses WAY COMMAND...: a whole conversation, in sessions named after the way.
+converses()
+{
+	_way=$1
+	shift
+	check "$_way: a message is answered" says 'You said: hello there' 'hello there\n/exit\n' "$@"
+	check "$_way: the end of the input ends the chat" says 'You said: bye' 'bye' "$@"
+	check "$_way: a line goes on behind a backslash" says 'You said: one' 'one\\\ntwo\n' "$@"
+	check "$_way: with the line behind it" says 'two' 'one\\\ntwo\n' "$@"
+	check "$_way: two slashes say one" says 'You said: /etc' '//etc\n' "$@"
+	check "$_way: nothing was said, nothing is there" says '0 messages in this conversation, 0 conversations' '/count\n/history\n/clear\n/new\n' "$@"
+
+	check "$_way: an own id makes a session" says 'You said: first' 'first\n' "$@" --session "own-$_way" --title "A talk"
+	check "$_way: which is found again" says 'You said: second' 'second\n' "$@" --session "own-$_way"
+	check "$_way: with its messages" says ' *2  assistant: You said: first' '/history\n' "$@" --session "own-$_way"
+	check "$_way: the newest on request" says ' *4  assistant: You said: second' '/history 1\n' "$@" --session "own-$_way"
+	check "$_way: they are counted" says '4 messages in this conversation, 1 conversation' '/count\n' "$@" --session "own-$_way"
+	check "$_way: a branch shares what is before it" says 'a branch that shares 2 messages' '/branch 2\n' "$@" --session "own-$_way"
+	check "$_way: and the session goes on in it" says '2 messages in this conversation, 2 conversations' '/count\n' "$@" --session "own-$_way"
+	check "$_way: an answer is made anew" says 'You said: first' '/regenerate\n' "$@" --session "own-$_way"
+	check "$_way: on a branch too" says '2 messages in this conversation, 3 conversations' '/count\n' "$@" --session "own-$_way"
+	check "$_way: its usage is shown" says 'its session: 3 turns, .* tokens in, .* out' '/usage\n' "$@" --session "own-$_way"
+	check "$_way: a new conversation is empty" says '0 messages in this conversation, 4 conversations' '/new\n/count\n' "$@" --session "own-$_way"
+	check "$_way: clearing clears all" says '0 messages in this conversation, 1 conversation' 'again\n/clear\n/count\n' "$@" --session "own-$_way"
+	check "$_way: the title is the session's" says '.*own-.*A talk' '' parley session list --user ann
+
+	check "$_way: an unknown command is refused" ends 1 'there is no command /nope' '/nope\n' "$@"
+	check "$_way: and the chat goes on" ends 1 'You said: still here' '/nope\nstill here\n' "$@"
+	check "$_way: a branch behind what is not there is refused" ends 1 'the newest message is 2' 'x\n/branch 7\n' "$@"
+	check "$_way: a session that is not there is named" ends 1 'no such session' 'x\n' "$@" --session ses_00000000000000000000000000
+	check "$_way: events are JSON for scripts" says '{"event":"delta","id":"trn_.*","data":{"text":"You "}}' 'hi\n' "$@" --json
+	check "$_way: and so is what is asked for" says '{"event":"count","data":{.*"message_count":2,.*}' 'hi\n/count\n' "$@" --json
+	check "$_way: escapes of an answer stay off the terminal" lacks_escapes 'a\033[31mb\n/history\n' "$@"
+}
+
+write_settings
+make_site
+parley agent add e2e other --provider echo >>"$dir/log/setup" 2>&1 || give_up "a second agent is made"
+XDG_STATE_HOME=$dir/state
+export XDG_STATE_HOME
+(umask 077; printf '%s\n' "$SK" >"$dir/sk"; printf '%s' "$PK" >"$dir/pk"; echo nonsense >"$dir/nonsense")
+
+converses store parley chat e2e echo --user ann
+check "an unknown site is named" ends 1 'site' 'x\n' parley chat nowhere echo
+check "an unknown agent is named" ends 1 'agent' 'x\n' parley chat e2e nobody
+check "another agent's session is refused" ends 1 'belongs to the agent' 'x\n' parley chat e2e other --session own-store
+check "a missing agent is a wrong call" ends 64 usage '' parley chat e2e
+check "a key without a server is one too" ends 64 usage '' parley chat e2e echo --key-file "$dir/sk"
+
+serve
+serve_nginx
+converses server parley chat --url "$URL" --key-file "$dir/sk" echo --user ann
+check "a publishable key starts a session, which goes on with its token" says ' *4  assistant: You said: two' 'one\ntwo\n/history\n' \
+	parley chat --url "$URL/" --key-file "$dir/pk" --origin http://shop.example echo
+check "from the site's origins alone" ends 1 'origin' 'one\n' parley chat --url "$URL" --key-file "$dir/pk" echo
+curl -sS -H "Authorization: Bearer $SK" -H "Content-Type: application/json" --data '{"agent":"echo"}' "$URL/v1/sessions" |
+	grep -o '"token":"[^"]*' | cut -d '"' -f 4 >"$dir/st"
+check "a session's token goes on in its session" says 'You said: by token' 'by token\n' parley chat --url "$URL" --key-file "$dir/st" echo
+check "again and again" says ' *2  assistant: You said: by token' 'more\n/history\n' parley chat --url "$URL" --key-file "$dir/st" echo
+check "what is no key is refused" ends 64 'holds neither' '' parley chat --url "$URL" --key-file "$dir/nonsense" echo
+check "plain http is for this machine alone" ends 64 'takes https' '' parley chat --url http://example.com --key-file "$dir/sk" echo
+halt nginx
+check "a server that is not there is named" ends 1 'cannot be reached' '' parley chat --url "$URL" --key-file "$dir/sk" echo --session any
