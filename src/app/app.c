@@ -48,6 +48,7 @@
 #include "app/session_update_api.h"
 #include "app/site.h"
 #include "app/site_api.h"
+#include "app/spend.h"
 #include "app/summary.h"
 #include "app/stats.h"
 #include "app/sweep.h"
@@ -64,7 +65,7 @@
 /* A feature may include those above it, never one below. */
 const struct feature *const app_features[] = {
 	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &attempt_feature, &idem_feature, &group_feature, &summary_feature, &context_feature, &compress_feature, &message_feature, &conversation_feature, &message_edit_feature,
-	&session_feature, &session_list_feature, &search_shared_feature, &search_feature, &session_update_feature, &turn_feature, &session_stats_feature, &expire_feature, &retire_feature, &purge_feature,
+	&spend_feature, &session_feature, &session_list_feature, &search_shared_feature, &search_feature, &session_update_feature, &turn_feature, &session_stats_feature, &expire_feature, &retire_feature, &purge_feature,
 	&move_export_feature, &move_batch_feature, &move_check_feature, &move_import_feature,
 	&sweep_feature, &stats_feature, &site_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &session_update_api_feature, &session_stats_api_feature, &message_api_feature, &conversation_api_feature,
 	&message_edit_api_feature, &clone_feature, &search_api_feature, &turn_api_feature, &move_api_feature, &context_api_feature, &compress_api_feature, &health_feature, &openapi_feature,
@@ -99,6 +100,8 @@ static enum err open_parts(struct task *t, struct app *app, void *shared, bool m
 				    .shared = shared };
 	struct db *db;
 	enum err e = secret_load(t, app->conf->secret_file, app->token_key);
+	if (!e)
+		e = spend_open(t, app->conf, &app->prices);
 	if (!e)
 		e = cache_open(t, &cache, &app->cache);
 	if (!e)
@@ -144,6 +147,7 @@ void app_close(struct app **app)
 	site_copies_close(&a->sites);
 	group_close(&a->group);
 	free(a->private_breakers);
+	spend_close(&a->prices);
 	secret_wipe(a->token_key, sizeof a->token_key);
 	pthread_mutex_destroy(&a->db_lock);
 	free(a);

@@ -173,12 +173,18 @@ static const char session_full[] = CLOSED("A session, its conversations, its num
 
 /* --- sites, presets, templates --- */
 
+#define CAP_OF(help) "{'type':['number','null'],'minimum':0,'description':'" help "; null: any amount'}"
+#define SPEND_CAPS                                                                                                     \
+	CLOSED("What may be spent, in units of the currency", "'session','user_day','user_month','site_day','site_month'", \
+	       "'session':" CAP_OF("A session in its whole life") ",'user_day':" CAP_OF("A user in a day, UTC") ",'user_month':"   \
+	       CAP_OF("A user in a calendar month") ",'site_day':" CAP_OF("The site in a day") ",'site_month':" CAP_OF("The site in a calendar month"))
+#define SPEND_CAPS_EXAMPLE "{'session':1.5,'user_day':null,'user_month':5,'site_day':20,'site_month':400}"
 #define SECONDS_OF(help) "{'type':'integer','minimum':0,'description':'" help ", in seconds; 0: for ever'}"
-static const char site[] = CLOSED("A website or app", "'id','name','title','domains','origins','is_paused','ttl','created_at'",
+static const char site[] = CLOSED("A website or app", "'id','name','title','domains','origins','is_paused','ttl','spend_caps','currency','created_at'",
 	"'id':" IDENT("sit") ",'name':" TEXT ",'title':" TEXT ",'domains':{'type':'array','items':" TEXT "},'origins':{'type':'array','items':" TEXT "},"
 	"'is_paused':{'type':'boolean'},'ttl':" CLOSED("How long things are kept", "'session','memory','knowledge','history'",
 	"'session':" SECONDS_OF("Idle time after which an active session ends") ",'memory':" SECONDS_OF("Memory of a session") ","
-	"'knowledge':" SECONDS_OF("Knowledge") ",'history':" SECONDS_OF("An ended session and its messages")) ",'created_at':" TIME);
+	"'knowledge':" SECONDS_OF("Knowledge") ",'history':" SECONDS_OF("An ended session and its messages")) ",'spend_caps':" SPEND_CAPS ",'currency':" TEXT ",'created_at':" TIME);
 
 static const char preset_list[] = CLOSED("All presets", "'data'", "'data':{'type':'array','items':"
 	CLOSED("A config to begin with", "'name','help','config'", "'name':" TEXT ",'help':" TEXT ",'config':{'type':'object'}") "}");
@@ -273,7 +279,8 @@ static const struct openapi_schema schemas[] = {
 	{ "SessionWithToken", session_with_token, "{" SESSION_EXAMPLE_MEMBERS "," TOKEN_EXAMPLE_MEMBERS "}" },
 	{ "Site", site,
 	  "{'id':'sit_01jcx3b7m4q1t4w7z0c3f6j9kp','name':'shop','title':'The shop','domains':['shop.example'],'origins':['https://shop.example'],"
-	  "'is_paused':false,'ttl':{'session':86400,'memory':259200,'knowledge':604800,'history':2592000},'created_at':'2026-01-02T03:00:00.000Z'}" },
+	  "'is_paused':false,'ttl':{'session':86400,'memory':259200,'knowledge':604800,'history':2592000},"
+	  "'spend_caps':" SPEND_CAPS_EXAMPLE ",'currency':'USD','created_at':'2026-01-02T03:00:00.000Z'}" },
 	{ "Template", template, TEMPLATE_EXAMPLE },
 	{ "TemplateList", LIST_OF("A page of templates", Template), LIST_EXAMPLE(TEMPLATE_EXAMPLE) },
 	{ "Token", token, "{" TOKEN_EXAMPLE_MEMBERS "}" },

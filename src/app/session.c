@@ -11,6 +11,7 @@
 #include "app/idem.h"
 #include "app/lineage.h"
 #include "app/policy.h"
+#include "app/spend.h"
 #include "base/jsonx.h"
 #include "base/secret.h"
 #include "base/stamp.h"
@@ -197,6 +198,8 @@ enum err session_remove(struct task *t, struct db_conn *c, const struct ident *s
 	if (e)
 		return e;
 	e = conversation_detach_all(t, c, site, session);
+	if (!e)
+		e = spend_forget(t, c, site, session); /* behind the conversations, on which a turn that ends waits before it enters its cost */
 	return e ? e : idem_forget(t, c, site, session);
 }
 

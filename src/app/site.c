@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#include "app/price.h"
 #include "app/render.h"
 #include "base/stamp.h"
 
@@ -141,6 +142,18 @@ static void read_ttl(struct task *t, struct bytes settings, int64_t ttl[TTL_COUN
 	}
 }
 
+static const char *const cap_names[CAP_COUNT] = { "session", "user_day", "user_month", "site_day", "site_month" };
+
+/* The same of its caps: {"caps":{"user_day":nano, or -1 for none,...}}. */
+static void read_caps(struct task *t, struct bytes settings, int64_t caps[CAP_COUNT])
+{
+	struct bytes own = render_is_sound(t, settings, JSONX_OBJECT) ? jsonx_member(settings, "caps") : (struct bytes){ NULL, 0 };
+	for (enum cap k = CAP_SESSION; k < CAP_COUNT; k++) {
+		struct bytes value = jsonx_type(own) == JSONX_OBJECT ? jsonx_member(own, cap_names[k]) : (struct bytes){ NULL, 0 };
+		caps[k] = jsonx_type(value) == JSONX_INT && jsonx_int(value) >= CAP_NONE ? jsonx_int(value) : CAP_UNSET;
+	}
+}
+
 static void site_from_row(struct task *t, const struct db_rows *r, size_t row, struct site *s_r)
 {
 	memset(s_r, 0, sizeof *s_r);
@@ -151,6 +164,7 @@ static void site_from_row(struct task *t, const struct db_rows *r, size_t row, s
 	s_r->origins = db_cell_bytes(r, row, 4);
 	s_r->is_paused = db_cell_int(r, row, 5) != 0;
 	read_ttl(t, db_cell_bytes(r, row, 6), s_r->ttl);
+	read_caps(t, db_cell_bytes(r, row, 6), s_r->caps);
 	s_r->created_at = db_cell_int(r, row, 7);
 }
 
@@ -384,7 +398,36 @@ enum err site_find_ttl(struct task *t, struct app *app, const struct ident *id, 
 	return e;
 }
 
-/* The stored settings with the change: its times anew, whatever else they hold as it is. */
+const char *site_cap_name(enum cap k)
+{
+	return cap_names[k];
+}
+
+enum cap site_cap_find(struct bytes word)
+{
+	enum cap k = CAP_SESSION;
+	while (k < CAP_COUNT && !bytes_equal(word, bytes_of(cap_names[k])))
+		k++;
+	return k;
+}
+
+bool site_cap_of_install(const struct conf *conf, enum cap k, int64_t *nano_r)
+{
+	const char *const installs[CAP_COUNT] = { conf->spend_cap_session, conf->spend_cap_user_day, conf->spend_cap_user_month, conf->spend_cap_site_day,
+						  conf->spend_cap_site_month };
+	*nano_r = CAP_NONE;
+	return !*installs[k] || price_read_amount(bytes_of(installs[k]), nano_r);
+}
+
+int64_t site_cap(const struct conf *conf, const struct site *s, enum cap k)
+{
+	int64_t nano = s->caps[k];
+	if (nano == CAP_UNSET && !site_cap_of_install(conf, k, &nano))
+		return 0; /* refused at start */
+	return nano;
+}
+
+/* The stored settings with the change: its times and caps anew, whatever else they hold as it is. */
 static struct bytes merge_settings(struct task *t, struct bytes settings, const struct site_change *in)
 {
 	struct buf patch;
@@ -395,6 +438,13 @@ static struct bytes merge_settings(struct task *t, struct bytes settings, const 
 			buf_member_json(&patch, ttl_names[k], BYTES("null"));
 		else if (in->ttl[k].is_given)
 			buf_member_int(&patch, ttl_names[k], in->ttl[k].ms);
+	}
+	buf_add_str(&patch, "},\"caps\":{");
+	for (enum cap k = CAP_SESSION; k < CAP_COUNT; k++) {
+		if (in->caps[k].is_given && in->caps[k].nano == CAP_UNSET)
+			buf_member_json(&patch, cap_names[k], BYTES("null"));
+		else if (in->caps[k].is_given)
+			buf_member_int(&patch, cap_names[k], in->caps[k].nano);
 	}
 	buf_add_str(&patch, "}}");
 	return jsonx_merge(t->arena, render_is_sound(t, settings, JSONX_OBJECT) ? settings : BYTES("{}"), buf_bytes(&patch));
@@ -426,6 +476,9 @@ enum err site_change(struct task *t, struct app *app, struct bytes name, const s
 	for (enum ttl_class k = TTL_SESSION; k < TTL_COUNT; k++)
 		if (in->ttl[k].is_given && (in->ttl[k].ms < 0 || in->ttl[k].ms > TTL_MAX))
 			e = task_fail_field(t, arena_printf(t->arena, "ttl.%s", ttl_names[k]), "range", "must be at most 3650 days");
+	for (enum cap k = CAP_SESSION; k < CAP_COUNT; k++)
+		if (in->caps[k].is_given && in->caps[k].nano < CAP_UNSET)
+			e = task_fail_field(t, arena_printf(t->arena, "caps.%s", cap_names[k]), "range", "must not be negative");
 	if (in->title.n > 200)
 		e = task_fail_field(t, "title", "range", "must be at most 200 bytes");
 	return e ? e : store_transact(t, app, change_in, &(struct change){ name, in });
@@ -443,7 +496,17 @@ void site_render(struct buf *b, const struct conf *conf, const struct site *s)
 	buf_add_str(b, ",\"ttl\":{");
 	for (enum ttl_class k = TTL_SESSION; k < TTL_COUNT; k++)
 		buf_member_int(b, ttl_names[k], site_ttl(conf, s, k) / 1000);
+	buf_add_str(b, "},\"spend_caps\":{");
+	for (enum cap k = CAP_SESSION; k < CAP_COUNT; k++) {
+		int64_t nano = site_cap(conf, s, k);
+		buf_add_member(b, cap_names[k]);
+		if (nano == CAP_NONE)
+			buf_add_str(b, "null");
+		else
+			price_add_amount(b, nano);
+	}
 	buf_add_char(b, '}');
+	buf_member_str(b, "currency", conf->currency);
 	buf_member_time(b, "created_at", s->created_at);
 	buf_add_char(b, '}');
 }

@@ -16,6 +16,12 @@ enum ttl_class {
 	TTL_COUNT
 };
 
+/* What may be spent: of a session in its whole life, of a user and of the site in a day and in a calendar month (UTC). See spend.h. */
+enum cap { CAP_SESSION, CAP_USER_DAY, CAP_USER_MONTH, CAP_SITE_DAY, CAP_SITE_MONTH, CAP_COUNT };
+
+#define CAP_NONE (-1)
+#define CAP_UNSET (-2)
+
 #define TTL_MAX 315360000000 /* ms: ten years */
 #define TTL_UNSET (-1)
 
@@ -26,6 +32,7 @@ struct site {
 	struct bytes domains, origins; /* JSON arrays of strings */
 	int64_t created_at;
 	int64_t ttl[TTL_COUNT]; /* ms, 0: for ever; TTL_UNSET: the install's */
+	int64_t caps[CAP_COUNT]; /* nano of the currency, CAP_NONE; CAP_UNSET: the install's */
 	bool is_paused;
 	struct ident key;
 	int key_kind; /* enum key_kind */
@@ -45,6 +52,10 @@ struct site_change {
 		bool is_given, is_default; /* is_default: the install's again */
 		int64_t ms;                /* 0: for ever */
 	} ttl[TTL_COUNT];
+	struct {
+		bool is_given;
+		int64_t nano; /* or CAP_NONE, CAP_UNSET */
+	} caps[CAP_COUNT];
 };
 
 /* One row of a list of keys. */
@@ -91,7 +102,15 @@ int64_t site_ttl(const struct conf *conf, const struct site *s, enum ttl_class k
 /* The same for a site that is found first, from a copy at most key_ttl old. ERR_NOT_FOUND. */
 enum err site_find_ttl(struct task *t, struct app *app, const struct ident *id, enum ttl_class k, int64_t *ms_r) MUST_CHECK;
 
-/* Adds the site as a JSON object: what it is, and how long it keeps things, in seconds (0: for ever). */
+/* Word of a cap: "session", "user_day", "user_month", "site_day", "site_month"; CAP_COUNT for an unknown word. */
+const char *site_cap_name(enum cap k);
+enum cap site_cap_find(struct bytes word);
+/* What may be spent, in nano; CAP_NONE: any amount. */
+int64_t site_cap(const struct conf *conf, const struct site *s, enum cap k);
+/* The install's alone; false when the setting is no amount. */
+bool site_cap_of_install(const struct conf *conf, enum cap k, int64_t *nano_r);
+
+/* Adds the site as a JSON object: what it is, how long it keeps things, in seconds (0: for ever), and what may be spent (null: any amount). */
 void site_render(struct buf *b, const struct conf *conf, const struct site *s);
 enum err site_pause(struct task *t, struct app *app, const struct ident *id, bool is_paused) MUST_CHECK;
 

@@ -17,7 +17,7 @@ static enum err api_site_get(struct call *c)
 }
 
 static const struct api_route routes[] = {
-	{ HTTP_GET, "/v1/site", SCOPE_SITE, api_site_get, NULL, NULL, 0, "Get the site of the key, and how long it keeps things", 200, "Site" },
+	{ HTTP_GET, "/v1/site", SCOPE_SITE, api_site_get, NULL, NULL, 0, "Get the site of the key, how long it keeps things and what may be spent", 200, "Site" },
 };
 
 const struct feature site_api_feature = { .name = "site_api", .routes = routes, .n_routes = COUNT(routes) };

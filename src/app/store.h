@@ -16,6 +16,7 @@
 struct site_copies; /* site.c */
 struct group;       /* group.c */
 struct breakers;    /* base/breakers.h */
+struct spend_prices; /* spend.c */
 
 struct app {
 	const struct conf *conf;
@@ -29,6 +30,7 @@ struct app {
 	struct group *group;
 	struct breakers *breakers; /* of providers, in the memory that the processes share */
 	void *private_breakers;    /* the same where none is shared, or NULL */
+	struct spend_prices *prices;
 	unsigned char token_key[SECRET_KEY_SIZE];
 	atomic_int turns_running;
 };

@@ -215,5 +215,6 @@ const struct db_migration db_migrations[] = {
 	{ 58, "tools", BOTH(TOOLS) },
 	{ 59, "tools by name", INDEX("UNIQUE ", "tools_name", "tools (site, name)") },
 	{ 60, "spend", BOTH(SPEND) },
+	{ 61, "spend by age", INDEX("", "spend_age", "spend (scope, period)") },
 	{ 0, NULL, NULL, NULL },
 };

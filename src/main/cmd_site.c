@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "app/agent.h"
+#include "app/price.h"
 #include "app/render.h"
 #include "app/site.h"
 #include "base/stamp.h"
@@ -129,21 +130,52 @@ static bool read_ttl(struct bytes text, struct site_change *in)
 	return in->ttl[k].is_default || read_time(value, &in->ttl[k].ms);
 }
 
+/* "user_month=5", "session=none", "site_day=default". */
+static bool read_cap(struct bytes text, struct site_change *in)
+{
+	const char *equals = memchr(text.p, '=', text.n);
+	if (!equals)
+		return false;
+	enum cap k = site_cap_find((struct bytes){ text.p, (size_t)(equals - text.p) });
+	struct bytes value = { equals + 1, (size_t)(text.p + text.n - equals - 1) };
+	if (k == CAP_COUNT)
+		return false;
+	in->caps[k].is_given = true;
+	in->caps[k].nano = bytes_equal(value, BYTES("default")) ? CAP_UNSET : CAP_NONE;
+	return in->caps[k].nano == CAP_UNSET || bytes_equal(value, BYTES("none")) || price_read_amount(value, &in->caps[k].nano);
+}
+
 static int cmd_site_set(struct cli *c)
 {
-	struct cli_option o[] = { { .name = "--title" }, { .name = "--ttl" }, { .name = NULL } };
+	struct cli_option o[] = { { .name = "--title" }, { .name = "--ttl" }, { .name = "--cap" }, { .name = NULL } };
 	struct site_change in = { .title = { NULL, 0 } };
 	struct bytes name;
 	size_t n;
-	bool is_parsed = cli_parse(c, o, &name, 1, &n) && n == 1 && o[0].n + o[1].n > 0;
+	bool is_parsed = cli_parse(c, o, &name, 1, &n) && n == 1 && o[0].n + o[1].n + o[2].n > 0;
 	for (size_t i = 0; is_parsed && i < o[1].n; i++)
 		is_parsed = read_ttl(o[1].values[i], &in);
+	for (size_t i = 0; is_parsed && i < o[2].n; i++)
+		is_parsed = read_cap(o[2].values[i], &in);
 	if (!is_parsed)
 		return usage("site set NAME [--title T] [--ttl session|memory|knowledge|history=TIME]...\n"
-			     "       TIME: a number and s, m, h or d, as in 12h; 0: never; default: the install's");
+			     "                     [--cap session|user_day|user_month|site_day|site_month=AMOUNT]...\n"
+			     "       TIME: a number and s, m, h or d, as in 12h; 0: never; default: the install's\n"
+			     "       AMOUNT: what may be spent, as in 2.50; none: any amount; default: the install's");
 	in.title = last_value(&o[0]);
 	enum err e = site_change(c->task, c->app, name, &in);
 	return e ? cli_fail(c, e) : EXIT_OK;
+}
+
+static void add_cap(struct buf *b, const struct conf *conf, const struct site *s, enum cap k)
+{
+	int64_t nano = site_cap(conf, s, k);
+	buf_addf(b, "cap %-10s ", site_cap_name(k));
+	if (nano == CAP_NONE) {
+		buf_add_str(b, "none\n");
+		return;
+	}
+	price_add_amount(b, nano);
+	buf_addf(b, " %s\n", conf->currency);
 }
 
 static int cmd_site_show(struct cli *c)
@@ -172,6 +204,8 @@ static int cmd_site_show(struct cli *c)
 			add_time(&b, site_ttl(&c->conf, &s, k));
 			buf_add_char(&b, '\n');
 		}
+		for (enum cap k = CAP_SESSION; k < CAP_COUNT; k++)
+			add_cap(&b, &c->conf, &s, k);
 	}
 	print(&b);
 	return EXIT_OK;
@@ -374,8 +408,8 @@ static int cmd_agent_list(struct cli *c)
 const struct cli_command cmd_site_commands[] = {
 	{ "site add", "NAME [--title T] [--domain D]... [--origin O]... [--if-absent]", "Create a site; prints its id. --if-absent: one that is there gets the domains and origins it lacks", CLI_NEEDS_APP, cmd_site_add },
 	{ "site list", "", "List the sites", CLI_NEEDS_APP, cmd_site_list },
-	{ "site show", "NAME", "Show a site and how long it keeps things", CLI_NEEDS_APP, cmd_site_show },
-	{ "site set", "NAME [--title T] [--ttl session|memory|knowledge|history=TIME]...", "Change a site. TIME is a number and s, m, h or d; 0: never; default: the install's", CLI_NEEDS_APP, cmd_site_set },
+	{ "site show", "NAME", "Show a site, how long it keeps things and what may be spent", CLI_NEEDS_APP, cmd_site_show },
+	{ "site set", "NAME [--title T] [--ttl session|memory|knowledge|history=TIME]... [--cap session|user_day|user_month|site_day|site_month=AMOUNT]...", "Change a site. TIME is a number and s, m, h or d; 0: never; AMOUNT is what may be spent, none: any; default: the install's", CLI_NEEDS_APP, cmd_site_set },
 	{ "site pause", "NAME", "Refuse every request of a site", CLI_NEEDS_APP, cmd_site_pause },
 	{ "site resume", "NAME", "Serve it again", CLI_NEEDS_APP, cmd_site_resume },
 	{ "key add", "SITE --kind secret|publishable [--label TEXT]", "Create a key; prints it, once", CLI_NEEDS_APP, cmd_key_add },
