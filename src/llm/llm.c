@@ -5,6 +5,8 @@
 #include "base/buf.h"
 #include "base/stamp.h"
 #include "llm/llm_private.h"
+#include "llm/text_answer.h"
+#include "llm/text_mode.h"
 
 /* A server may leave its stream open after the answer: it gets this long to send its last words. */
 #define LINGER_MS 1000
@@ -115,8 +117,8 @@ static enum err settle(struct llm_run *run, enum err e)
 	return run->driver->parse_end(run->parser);
 }
 
-enum err llm_call(struct task *t, const struct llm_provider *p, const struct fetch_conf *conf, const struct llm_request *rq,
-		  int client_fd, int tick_ms, const struct llm_events *ev, struct llm_result *result_r)
+static enum err call(struct task *t, const struct llm_provider *p, const struct fetch_conf *conf, const struct llm_request *rq,
+		     int client_fd, int tick_ms, const struct llm_events *ev, struct llm_result *result_r)
 {
 	const struct llm_driver *driver = find_driver(bytes_of(p->kind));
 	struct llm_run run = { .task = t, .driver = driver, .ev = ev, .result = result_r, .tick_ms = tick_ms };
@@ -139,4 +141,55 @@ enum err llm_call(struct task *t, const struct llm_provider *p, const struct fet
 	if (e != ERR_OK)
 		hide_key(t, p->api_key);
 	return e;
+}
+
+/* ---- text mode ---- */
+
+/* A call whose text is read once more. */
+struct text_run {
+	const struct llm_events *ev;
+	struct text_answer *answer;
+};
+
+static enum err on_plain_text(void *arg, struct bytes text)
+{
+	struct text_run *run = arg;
+
+	return text_answer_take(run->answer, text);
+}
+
+static enum err on_plain_tick(void *arg)
+{
+	struct text_run *run = arg;
+
+	return run->ev->on_tick ? run->ev->on_tick(run->ev->arg) : ERR_OK;
+}
+
+static enum err call_in_text(struct task *t, const struct llm_provider *p, const struct fetch_conf *conf, const struct llm_request *rq,
+			     int client_fd, int tick_ms, const struct llm_events *ev, struct llm_result *result_r)
+{
+	struct text_run run = { .ev = ev };
+	struct llm_events events = { &run, on_plain_text, on_plain_tick };
+	struct llm_request plain_rq;
+	struct llm_result plain;
+	enum err e;
+
+	*result_r = (struct llm_result){ 0 };
+	text_mode_request(t, rq, &plain_rq);
+	run.answer = text_answer_begin(t, ev, result_r);
+	e = call(t, p, conf, &plain_rq, client_fd, tick_ms, &events, &plain);
+	if (e == ERR_OK)
+		return text_answer_end(run.answer, &plain);
+	result_r->model = plain.model;
+	result_r->usage = plain.usage;
+	return e;
+}
+
+enum err llm_call(struct task *t, const struct llm_provider *p, const struct fetch_conf *conf, const struct llm_request *rq,
+		  int client_fd, int tick_ms, const struct llm_events *ev, struct llm_result *result_r)
+{
+	const struct llm_driver *driver = find_driver(bytes_of(p->kind));
+	bool is_text = rq->is_text_mode && driver && driver->build; /* one that answers by itself needs no words for it */
+
+	return (is_text ? call_in_text : call)(t, p, conf, rq, client_fd, tick_ms, ev, result_r);
 }

@@ -62,19 +62,22 @@ void request_add_prompt(struct buf *b, struct task *t, enum convert_kind kind, c
 	buf_add(b, document.p + 1, document.n - 2); /* it has a member always */
 }
 
+void request_add_tool(struct buf *b, const struct llm_tool *tool, const char *schema_name)
+{
+	buf_add_char(b, '{');
+	buf_member_string(b, "name", tool->name);
+	if (tool->description.n > 0)
+		buf_member_string(b, "description", tool->description);
+	buf_member_json(b, schema_name, tool->parameters.n > 0 ? tool->parameters : BYTES("{\"type\":\"object\",\"properties\":{}}"));
+	buf_add_char(b, '}');
+}
+
 void request_add_tools(struct buf *b, const struct llm_request *rq, const char *schema_name, const char *before, const char *after)
 {
 	for (size_t i = 0; i < rq->n_tools; i++) {
-		const struct llm_tool *tool = &rq->tools[i];
-
 		add_comma(b);
 		buf_add_str(b, before);
-		buf_add_char(b, '{');
-		buf_member_string(b, "name", tool->name);
-		if (tool->description.n > 0)
-			buf_member_string(b, "description", tool->description);
-		buf_member_json(b, schema_name, tool->parameters.n > 0 ? tool->parameters : BYTES("{\"type\":\"object\",\"properties\":{}}"));
-		buf_add_char(b, '}');
+		request_add_tool(b, &rq->tools[i], schema_name);
 		buf_add_str(b, after);
 	}
 }

@@ -17,10 +17,10 @@ enum err request_make(struct task *t, const struct llm_provider *p, const char *
 /* Adds instructions and messages to an object that is being written, as the members that this provider has for them. */
 void request_add_prompt(struct buf *b, struct task *t, enum convert_kind kind, const struct llm_request *rq);
 
-/*
- * Adds the tools as members `name`, `description` and, under the name that this provider has for it, the schema: an array's elements, each between
- * `before` and `after`.
- */
+/* Adds a tool as an object: its name, its description, and its schema under the name that this provider has for that. */
+void request_add_tool(struct buf *b, const struct llm_tool *tool, const char *schema_name);
+
+/* Adds the tools as an array's elements, each between `before` and `after`. */
 void request_add_tools(struct buf *b, const struct llm_request *rq, const char *schema_name, const char *before, const char *after);
 
 /* Adds a number with its name. */

@@ -13,18 +13,18 @@ static struct arena *arena;
 static struct task task;
 static struct fetch_request built;
 
-static void answer_setup(void)
+static inline void answer_setup(void)
 {
 	arena = arena_open(4096);
 	task_init(&task, arena);
 }
 
-static void answer_teardown(void)
+static inline void answer_teardown(void)
 {
 	arena_close(&arena);
 }
 
-static enum err build(const struct llm_driver *driver, const char *base_url, const char *key, const struct llm_request *rq)
+static inline enum err build(const struct llm_driver *driver, const char *base_url, const char *key, const struct llm_request *rq)
 {
 	struct llm_provider p = { driver->kind, base_url, key };
 	struct jsonx_flaw flaw;
@@ -41,7 +41,7 @@ static enum err build(const struct llm_driver *driver, const char *base_url, con
 #define expect_text(o, literal) expect_bytes((o).result.text, literal)
 
 /* Some tools as a request has them. */
-static struct llm_request tools_request(void)
+static inline struct llm_request tools_request(void)
 {
 	static const struct llm_tool tools[] = {
 		{ BYTES("get_weather"), BYTES("Tells the \"weather\""),
@@ -74,7 +74,7 @@ static enum err on_text(void *arg, struct bytes text)
 	return fail_text;
 }
 
-static struct outcome parse_in(const struct llm_driver *driver, int status, struct bytes body, size_t step)
+static inline struct outcome parse_in(const struct llm_driver *driver, int status, struct bytes body, size_t step)
 {
 	struct outcome o = { 0 };
 	struct llm_events ev = { &o, on_text, NULL };
@@ -101,7 +101,7 @@ static struct outcome parse_in(const struct llm_driver *driver, int status, stru
 	return o;
 }
 
-static bool same(const struct outcome *a, const struct outcome *b)
+static inline bool same(const struct outcome *a, const struct outcome *b)
 {
 	const struct llm_result *x = &a->result, *y = &b->result;
 
@@ -112,7 +112,7 @@ static bool same(const struct outcome *a, const struct outcome *b)
 }
 
 /* A stream with another line end. */
-static struct bytes with_ends(struct bytes body, const char *end)
+static inline struct bytes with_ends(struct bytes body, const char *end)
 {
 	struct buf b;
 
@@ -127,7 +127,7 @@ static struct bytes with_ends(struct bytes body, const char *end)
 }
 
 /* Parses at once, in pieces of several sizes, and with every kind of line end. */
-static struct outcome parse_status(const struct llm_driver *driver, int status, struct bytes body)
+static inline struct outcome parse_status(const struct llm_driver *driver, int status, struct bytes body)
 {
 	static const char *const ends[] = { "\n", "\r\n", "\r" };
 	struct outcome whole = parse_in(driver, status, body, body.n + 1), last = whole;
@@ -146,7 +146,7 @@ static struct outcome parse_status(const struct llm_driver *driver, int status, 
 #define parse(text) parse_status(&DRIVER, 200, bytes_of(text))
 
 /* A request with a message as the answer would be stored. */
-static void build_answered(const struct llm_driver *driver, const struct outcome *o)
+static inline void build_answered(const struct llm_driver *driver, const struct outcome *o)
 {
 	struct bytes content = o->result.parts.n ? o->result.parts : bytes_of(arena_printf(arena, "\"%.*s\"", (int)o->result.text.n,
 			o->result.text.p));

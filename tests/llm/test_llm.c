@@ -485,7 +485,9 @@ static void take_turn(struct talk *k, const char *model, int rounds)
 	cr_assert_eq(ask_next(k, model, &r), ERR_OK, "%s %s: %s", kind, model, task.fault.internal);
 	cr_expect_eq(r.finish, LLM_STOP);
 	cr_expect_eq(r.tool_calls.n, 0);
-	if (!k->is_text_mode)
+	if (k->is_text_mode)
+		cr_expect(memmem(r.text.p, r.text.n, "\"get_weather\",\"", 14) && !memmem(r.text.p, r.text.n, "thought", 7), "%.*s", (int)r.text.n, r.text.p);
+	else
 		cr_expect(bytes_equal(r.text, bytes_of(arena_printf(arena, "The tools said: result %d | result %d", first, first + 1))), "%s: %.*s", kind,
 			  (int)r.text.n, r.text.p);
 }
@@ -500,6 +502,23 @@ Test(llm, a_conversation_with_tools_goes_on_over_all_forms)
 	for (size_t i = 0; i < 9; i++) { /* each form behind each */
 		kind = kinds[(i + i / 3) % 3];
 		take_turn(&k, i % 2 ? "tool-loop" : "tool-loop:2", i % 2 ? 1 : 2);
+	}
+	kind = "openai";
+}
+
+/* TRN-6 */
+Test(llm, a_model_that_only_writes_text_uses_tools_too)
+{
+	static const char *const kinds[] = { "openai", "anthropic", "gemini" };
+	struct talk k = { .n = 0 };
+
+	start_stub();
+	for (size_t i = 0; i < 6; i++) { /* and goes on where one that knows tools was, and the other way round */
+		kind = kinds[i / 2];
+		k.is_text_mode = i % 2 == 0;
+		take_turn(&k, k.is_text_mode ? "text-loop:2" : "tool-loop:2", 2);
+		if (k.is_text_mode)
+			cr_expect_eq(jsonx_member(jsonx_member(stats(), "last_request"), "tools").n, 0);
 	}
 	kind = "openai";
 }
