@@ -49,6 +49,7 @@
 #include "app/site.h"
 #include "app/site_api.h"
 #include "app/spend.h"
+#include "app/spend_api.h"
 #include "app/summary.h"
 #include "app/stats.h"
 #include "app/sweep.h"
@@ -67,7 +68,7 @@ const struct feature *const app_features[] = {
 	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &attempt_feature, &idem_feature, &group_feature, &summary_feature, &context_feature, &compress_feature, &message_feature, &conversation_feature, &message_edit_feature,
 	&spend_feature, &session_feature, &session_list_feature, &search_shared_feature, &search_feature, &session_update_feature, &turn_feature, &session_stats_feature, &expire_feature, &retire_feature, &purge_feature,
 	&move_export_feature, &move_batch_feature, &move_check_feature, &move_import_feature,
-	&sweep_feature, &stats_feature, &site_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &session_update_api_feature, &session_stats_api_feature, &message_api_feature, &conversation_api_feature,
+	&sweep_feature, &stats_feature, &site_api_feature, &spend_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &session_update_api_feature, &session_stats_api_feature, &message_api_feature, &conversation_api_feature,
 	&message_edit_api_feature, &clone_feature, &search_api_feature, &turn_api_feature, &move_api_feature, &context_api_feature, &compress_api_feature, &health_feature, &openapi_feature,
 	NULL,
 };

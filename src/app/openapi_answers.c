@@ -3,7 +3,7 @@
 #include "app/openapi_answers.h"
 
 #define PROVIDER_CODES "provider_refused|provider_failed|provider_cut|provider_invalid|provider_rate_limited|provider_unreachable|provider_timeout"
-#define TURN_CODES "session_ended|turn_running|conflict|request_running|idempotency_key_reused|busy|commit_unknown|" PROVIDER_CODES
+#define TURN_CODES "session_ended|turn_running|conflict|request_running|idempotency_key_reused|spend_cap_reached|busy|commit_unknown|" PROVIDER_CODES
 
 #define EITHER_OR_NONE "'not':{'required':['at','message']}"
 #define EXPORT_HELP                                                                                                            \

@@ -154,15 +154,20 @@ static const char turn[] = CLOSED("A message and all it takes to answer it",
 #define TOKEN_COUNTS                                                                                                            \
 	CLOSED("Tokens that messages say they cost, and that turns used", "'messages','input','output','total'",                    \
 	       "'messages':" COUNT_OF ",'input':" COUNT_OF ",'output':" COUNT_OF ",'total':" COUNT_OF)
+#define SPENT_MEMBERS "'turns':" COUNT_OF ",'input_tokens':" COUNT_OF ",'output_tokens':" COUNT_OF ",'cost':" COST
+#define SPENT(help) CLOSED(help, "'turns','input_tokens','output_tokens','cost'", SPENT_MEMBERS)
+#define COST "{'type':'number','minimum':0,'description':'In units of the currency; calls whose price is not known are left out'}"
+#define SPENT_EXAMPLE "{'turns':1,'input_tokens':6,'output_tokens':3,'cost':0.000045}"
 static const char session_stats[] = CLOSED("A session in numbers, over all its conversations",
-	"'session_id','object','message_count','conversations','messages','turns','tokens','content_bytes','first_message_at','last_message_at'",
+	"'session_id','object','message_count','conversations','messages','turns','tokens','usage','content_bytes','first_message_at','last_message_at'",
 	"'session_id':" TEXT ",'object':{'const':'session_stats'},'message_count':{'type':'integer','minimum':0,'description':'What the active conversation sees'},"
-	"'conversations':" COUNT_OF ",'messages':" MESSAGE_COUNTS ",'turns':" TURN_COUNTS ",'tokens':" TOKEN_COUNTS ",'content_bytes':" COUNT_OF ","
+	"'conversations':" COUNT_OF ",'messages':" MESSAGE_COUNTS ",'turns':" TURN_COUNTS ",'tokens':" TOKEN_COUNTS ","
+	"'usage':" SPENT("What its turns used and cost, cleared histories included") ",'content_bytes':" COUNT_OF ","
 	"'first_message_at':" TIME_OR_NULL ",'last_message_at':" TIME_OR_NULL);
 #define SESSION_STATS_EXAMPLE                                                                                                   \
 	"{'session_id':'" SESSION_ID "','object':'session_stats','message_count':2,'conversations':1,"                              \
 	"'messages':{'total':2,'system':0,'developer':0,'user':1,'assistant':1,'tool':0},'turns':{'total':1,'running':0,'done':1,'failed':0}," \
-	"'tokens':{'messages':3,'input':6,'output':3,'total':9},'content_bytes':48,'first_message_at':'2026-01-02T03:04:05.000Z',"  \
+	"'tokens':{'messages':3,'input':6,'output':3,'total':9},'usage':" SPENT_EXAMPLE ",'content_bytes':48,'first_message_at':'2026-01-02T03:04:05.000Z',"  \
 	"'last_message_at':'2026-01-02T03:04:05.002Z'}"
 #define CONVERSATIONS_MEMBER "'conversations':{'type':'array','maxItems':100,'description':'The first hundred','items':" REF(Conversation) "}"
 static const char session_info[] = CLOSED("A session and its conversations", "'object','session','conversation_count','conversations'",
@@ -185,6 +190,12 @@ static const char site[] = CLOSED("A website or app", "'id','name','title','doma
 	"'is_paused':{'type':'boolean'},'ttl':" CLOSED("How long things are kept", "'session','memory','knowledge','history'",
 	"'session':" SECONDS_OF("Idle time after which an active session ends") ",'memory':" SECONDS_OF("Memory of a session") ","
 	"'knowledge':" SECONDS_OF("Knowledge") ",'history':" SECONDS_OF("An ended session and its messages")) ",'spend_caps':" SPEND_CAPS ",'currency':" TEXT ",'created_at':" TIME);
+
+static const char spend[] = CLOSED("What a site or one of its users spent in a month", "'object','month','user','spend_caps','currency','total','days'",
+	"'object':{'const':'spend'},'month':{'type':'string','pattern':'^[0-9]{4}-[0-9]{2}$'},'user':{'type':['string','null'],'description':'null: the whole site'},"
+	"'spend_caps':" SPEND_CAPS ",'currency':" TEXT ",'total':" SPENT("The whole month") ",'days':{'type':'array','maxItems':31,'items':"
+	CLOSED("A day (UTC) on which something was spent", "'date','turns','input_tokens','output_tokens','cost'",
+	       "'date':{'type':'string','format':'date'}," SPENT_MEMBERS) "}");
 
 static const char preset_list[] = CLOSED("All presets", "'data'", "'data':{'type':'array','items':"
 	CLOSED("A config to begin with", "'name','help','config'", "'name':" TEXT ",'help':" TEXT ",'config':{'type':'object'}") "}");
@@ -281,6 +292,9 @@ static const struct openapi_schema schemas[] = {
 	  "{'id':'sit_01jcx3b7m4q1t4w7z0c3f6j9kp','name':'shop','title':'The shop','domains':['shop.example'],'origins':['https://shop.example'],"
 	  "'is_paused':false,'ttl':{'session':86400,'memory':259200,'knowledge':604800,'history':2592000},"
 	  "'spend_caps':" SPEND_CAPS_EXAMPLE ",'currency':'USD','created_at':'2026-01-02T03:00:00.000Z'}" },
+	{ "Spend", spend,
+	  "{'object':'spend','month':'2026-01','user':null,'spend_caps':" SPEND_CAPS_EXAMPLE ",'currency':'USD','total':" SPENT_EXAMPLE ","
+	  "'days':[{'date':'2026-01-02','turns':1,'input_tokens':6,'output_tokens':3,'cost':0.000045}]}" },
 	{ "Template", template, TEMPLATE_EXAMPLE },
 	{ "TemplateList", LIST_OF("A page of templates", Template), LIST_EXAMPLE(TEMPLATE_EXAMPLE) },
 	{ "Token", token, "{" TOKEN_EXAMPLE_MEMBERS "}" },

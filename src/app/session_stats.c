@@ -68,7 +68,7 @@ enum err session_stats_read(struct task *t, struct app *app, const struct head *
 		e = query(t, app, h, TURNS, &r);
 	for (size_t i = 0; !e && i < r->n_rows; i++)
 		add_turns(r, i, stats_r);
-	return e;
+	return e ? e : spend_read_session(t, app, &h->site, &h->session, &stats_r->usage);
 }
 
 void session_stats_render(struct buf *b, const struct head *h, const struct session_stats *s)
@@ -94,6 +94,9 @@ void session_stats_render(struct buf *b, const struct head *h, const struct sess
 	buf_member_int(b, "input", s->input_tokens);
 	buf_member_int(b, "output", s->output_tokens);
 	buf_member_int(b, "total", s->input_tokens + s->output_tokens);
+	buf_add_char(b, '}');
+	buf_member_json(b, "usage", BYTES("{"));
+	spend_render(b, &s->usage);
 	buf_add_char(b, '}');
 	buf_member_int(b, "content_bytes", s->content_bytes);
 	buf_member_time(b, "first_message_at", s->first_at);

@@ -3,6 +3,7 @@
 #ifndef PARLEY_APP_SESSION_STATS_H
 #define PARLEY_APP_SESSION_STATS_H
 
+#include "app/spend.h"
 #include "app/turn.h"
 
 /* Counts over all conversations of a session: what they inherit from elsewhere is not theirs. */
@@ -13,6 +14,7 @@ struct session_stats {
 	int64_t message_tokens;             /* as the messages say */
 	int64_t input_tokens, output_tokens; /* as the providers of its turns say */
 	int64_t content_bytes;              /* as stored */
+	struct spend_sum usage;             /* what its turns were charged with, cleared histories included */
 	int64_t first_at, last_at;          /* of its messages; 0: there are none */
 };
 

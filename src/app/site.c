@@ -484,6 +484,22 @@ enum err site_change(struct task *t, struct app *app, struct bytes name, const s
 	return e ? e : store_transact(t, app, change_in, &(struct change){ name, in });
 }
 
+void site_render_caps(struct buf *b, const struct conf *conf, const struct site *s)
+{
+	buf_add_member(b, "spend_caps");
+	buf_add_char(b, '{');
+	for (enum cap k = CAP_SESSION; k < CAP_COUNT; k++) {
+		int64_t nano = site_cap(conf, s, k);
+		buf_add_member(b, cap_names[k]);
+		if (nano == CAP_NONE)
+			buf_add_str(b, "null");
+		else
+			price_add_amount(b, nano);
+	}
+	buf_add_char(b, '}');
+	buf_member_str(b, "currency", conf->currency);
+}
+
 void site_render(struct buf *b, const struct conf *conf, const struct site *s)
 {
 	buf_add_char(b, '{');
@@ -496,17 +512,8 @@ void site_render(struct buf *b, const struct conf *conf, const struct site *s)
 	buf_add_str(b, ",\"ttl\":{");
 	for (enum ttl_class k = TTL_SESSION; k < TTL_COUNT; k++)
 		buf_member_int(b, ttl_names[k], site_ttl(conf, s, k) / 1000);
-	buf_add_str(b, "},\"spend_caps\":{");
-	for (enum cap k = CAP_SESSION; k < CAP_COUNT; k++) {
-		int64_t nano = site_cap(conf, s, k);
-		buf_add_member(b, cap_names[k]);
-		if (nano == CAP_NONE)
-			buf_add_str(b, "null");
-		else
-			price_add_amount(b, nano);
-	}
 	buf_add_char(b, '}');
-	buf_member_str(b, "currency", conf->currency);
+	site_render_caps(b, conf, s);
 	buf_member_time(b, "created_at", s->created_at);
 	buf_add_char(b, '}');
 }

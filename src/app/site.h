@@ -110,6 +110,9 @@ int64_t site_cap(const struct conf *conf, const struct site *s, enum cap k);
 /* The install's alone; false when the setting is no amount. */
 bool site_cap_of_install(const struct conf *conf, enum cap k, int64_t *nano_r);
 
+/* Adds the members "spend_caps" and "currency". */
+void site_render_caps(struct buf *b, const struct conf *conf, const struct site *s);
+
 /* Adds the site as a JSON object: what it is, how long it keeps things, in seconds (0: for ever), and what may be spent (null: any amount). */
 void site_render(struct buf *b, const struct conf *conf, const struct site *s);
 enum err site_pause(struct task *t, struct app *app, const struct ident *id, bool is_paused) MUST_CHECK;

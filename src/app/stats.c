@@ -48,8 +48,10 @@ static enum err count_one(struct task *t, struct app *app, const struct db_stmt 
 
 enum err stats_site(struct task *t, struct app *app, const struct ident *site, struct site_stats *stats_r)
 {
-	int64_t sessions[SESSION_ARCHIVED + 1] = { 0 }, turns[TURN_FAILED + 1] = { 0 };
+	int64_t sessions[SESSION_ARCHIVED + 1] = { 0 }, turns[TURN_FAILED + 1] = { 0 }, now = stamp_now();
 	struct db_rows *r;
+	struct spend_day *days;
+	size_t n_days;
 	memset(stats_r, 0, sizeof *stats_r);
 	enum err e = count_groups(t, app, &stmts[SESSIONS], site, sessions, COUNT(sessions));
 	if (!e)
@@ -57,9 +59,11 @@ enum err stats_site(struct task *t, struct app *app, const struct ident *site, s
 	if (!e)
 		e = count_one(t, app, &stmts[USERS], DB_ARGS(db_ident(site)), &stats_r->users);
 	if (!e)
-		e = count_one(t, app, &stmts[DUE], DB_ARGS(db_ident(site), db_int(stamp_now())), &stats_r->due);
+		e = count_one(t, app, &stmts[DUE], DB_ARGS(db_ident(site), db_int(now)), &stats_r->due);
 	if (!e)
 		e = count_one(t, app, &stmts[DELETIONS], DB_ARGS(db_ident(site)), &stats_r->deletions);
+	if (!e)
+		e = spend_read_month(t, app, site, NULL, spend_date(now) / 100, &days, &n_days);
 	if (!e)
 		e = store_query(t, app, &stmts[CONVERSATIONS], DB_ARGS(db_ident(site)), &r);
 	if (e)
@@ -72,6 +76,7 @@ enum err stats_site(struct task *t, struct app *app, const struct ident *site, s
 	stats_r->turns_running = turns[TURN_RUNNING];
 	stats_r->turns_done = turns[TURN_DONE];
 	stats_r->turns_failed = turns[TURN_FAILED];
+	stats_r->month = spend_total(days, n_days);
 	return ERR_OK;
 }
 

@@ -4,6 +4,7 @@
 #define PARLEY_APP_STATS_H
 
 #include "app/site.h"
+#include "app/spend.h"
 
 /* What one site has. */
 struct site_stats {
@@ -13,6 +14,7 @@ struct site_stats {
 	int64_t conversations;
 	int64_t messages;                /* each where it is stored: what clones and branches share counts once */
 	int64_t turns_running, turns_done, turns_failed;
+	struct spend_sum month;          /* what was spent since this month began (UTC) */
 	int64_t deletions;               /* conversations that wait to be removed, or for others that need their rows */
 };
 

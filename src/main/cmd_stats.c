@@ -7,6 +7,7 @@
 #include "main/cli.h"
 #include "main/main.h"
 
+#define SPENT_WIDTH 12 /* of what was spent since the month began */
 #define IN(member) offsetof(struct site_stats, member)
 
 /* One row a figure: its name in JSON, its column's head and width. */
@@ -39,7 +40,9 @@ static void add_json(struct buf *b, const struct site *s, const struct site_stat
 	buf_member_string(b, "site", s->name);
 	for (size_t i = 0; i < COUNT(figures); i++)
 		buf_member_int(b, figures[i].name, figure(stats, i));
-	buf_add_char(b, '}');
+	buf_member_json(b, "month", BYTES("{"));
+	spend_render(b, &stats->month);
+	buf_add_str(b, "}}");
 }
 
 static void add_line(struct buf *b, int width, const struct site *s, const struct site_stats *stats)
@@ -47,7 +50,7 @@ static void add_line(struct buf *b, int width, const struct site *s, const struc
 	buf_addf(b, "%-*.*s", width, (int)s->name.n, s->name.p);
 	for (size_t i = 0; i < COUNT(figures); i++)
 		buf_addf(b, " %*lld", figures[i].width, (long long)figure(stats, i));
-	buf_add_char(b, '\n');
+	buf_addf(b, " %*.4f\n", SPENT_WIDTH, (double)stats->month.nano / PRICE_NANO);
 }
 
 static void add_head(struct buf *b, int width)
@@ -55,7 +58,7 @@ static void add_head(struct buf *b, int width)
 	buf_addf(b, "%-*s", width, "SITE");
 	for (size_t i = 0; i < COUNT(figures); i++)
 		buf_addf(b, " %*s", figures[i].width, figures[i].head);
-	buf_add_char(b, '\n');
+	buf_addf(b, " %*s\n", SPENT_WIDTH, "SPENT");
 }
 
 static int name_width(const struct site *list, size_t n)
@@ -102,7 +105,7 @@ static int cmd_stats(struct cli *c)
 		return cli_fail(c, e);
 	buf_init(&b, c->task->arena, 4096);
 	if (c->wants_json)
-		buf_addf(&b, "{\"bytes\":%lld,\"sites\":[", (long long)bytes);
+		buf_addf(&b, "{\"bytes\":%lld,\"currency\":\"%s\",\"sites\":[", (long long)bytes, c->conf.currency);
 	else
 		add_head(&b, name_width(list, n));
 	for (size_t i = 0; i < n; i++) {
@@ -124,6 +127,6 @@ static int cmd_stats(struct cli *c)
 }
 
 const struct cli_command cmd_stats_commands[] = {
-	{ "stats", "[--site NAME]", "Count sessions, users, conversations, messages and turns of each site", CLI_NEEDS_APP, cmd_stats },
+	{ "stats", "[--site NAME]", "Count sessions, users, conversations, messages and turns of each site, and what it spent since the month began", CLI_NEEDS_APP, cmd_stats },
 	{ .name = NULL },
 };

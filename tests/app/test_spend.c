@@ -523,3 +523,64 @@ Test(spend, old_days_of_users_are_forgotten_and_sites_are_not)
 	cr_assert_eq(of_session(h, &p).turns, 3);
 	api_close(&h);
 }
+
+/* ---- what is shown ---- */
+
+Test(spend, a_session_shows_what_it_cost)
+{
+	struct api *h = api_open_with(0, priced);
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	struct person p = { .user = ident_new(), .session = ident_of("ses_", id) };
+	p.who = (struct spend_who){ &h->home.id, &p.user, &p.session };
+	spend(h, &p, 37500000, NOON);
+	spend(h, &p, UNIT, NOON);
+	struct answer a = api_get(h, h->sk, "/v1/sessions/%s/stats", id);
+	must_be(a, 200);
+	assert_int(a, "usage.turns", 2);
+	assert_int(a, "usage.input_tokens", 20);
+	assert_int(a, "usage.output_tokens", 40);
+	cr_assert(bytes_equal(raw_at(&a, "usage.cost"), BYTES("1.0375")));
+	api_close(&h);
+}
+
+Test(spend, a_site_sees_its_months_and_its_users)
+{
+	struct api *h = api_open_with(0, priced);
+	struct api_site other = api_add_site(h, "https://other.example");
+	struct person ann = { .user = head_user_ident(&h->home.id, BYTES("ann")), .session = ident_new() }, bob;
+	ann.who = (struct spend_who){ &h->home.id, &ann.user, &ann.session };
+	make_person(&bob, &h->home.id);
+	spend(h, &ann, UNIT, NOON);
+	spend(h, &bob, UNIT / 2, NOON);
+	spend(h, &ann, UNIT / 4, NOON + DAY);
+	spend(h, &ann, UNIT, NOON + 20 * DAY);
+	set_cap(h, &h->home, CAP_SITE_MONTH, 100 * UNIT);
+	struct answer a = api_get(h, h->sk, "/v1/site/spend?month=2026-11");
+	must_be(a, 200);
+	assert_str(a, "month", "2026-11");
+	cr_assert(is_null_at(&a, "user") && is_null_at(&a, "spend_caps.session"));
+	assert_int(a, "spend_caps.site_month", 100);
+	assert_int(a, "total.turns", 3);
+	cr_assert(bytes_equal(raw_at(&a, "total.cost"), BYTES("1.75")));
+	cr_assert_eq(count_at(&a, "days"), 2);
+	assert_str(a, "days[0].date", "2026-11-21");
+	assert_int(a, "days[0].turns", 2);
+	cr_assert(bytes_equal(raw_at(&a, "days[1].cost"), BYTES("0.25")));
+	struct answer b = api_get(h, h->sk, "/v1/site/spend?month=2026-11&user=ann"), c = api_get(h, h->sk, "/v1/site/spend?user=ann"),
+		      d = api_get(h, other.sk, "/v1/site/spend?month=2026-11&user=ann");
+	must_be(b, 200);
+	assert_str(b, "user", "ann");
+	cr_assert(bytes_equal(raw_at(&b, "total.cost"), BYTES("1.25")));
+	must_be(c, 200);
+	must_be(d, 200);
+	assert_int(d, "total.cost", 0);
+	cr_assert_eq(count_at(&d, "days"), 0);
+	static const char *const bad[] = { "month=2026-13", "month=2026-00", "month=202601", "month=2026.01", "month=20260-1", "month=2026-1x", "user=", "x=1" };
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		struct answer e = api_get(h, h->sk, "/v1/site/spend?%s", bad[i]);
+		assert_code(e, 400, "invalid_request");
+	}
+	struct answer public = ask(h, .method = "GET", .to = "/v1/site/spend", .key = h->pk, .origin = ORIGIN);
+	assert_code(public, 403, "forbidden");
+	api_close(&h);
+}

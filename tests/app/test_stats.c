@@ -44,6 +44,7 @@ Test(stats, counts_what_a_site_has_and_nothing_of_others)
 	cr_assert_eq(s.users, 2);
 	cr_assert_eq(s.conversations, 5);
 	cr_assert_eq(s.messages, 62, "what the clone shares counts once: %lld", (long long)s.messages);
+	cr_assert_eq(s.month.nano, 0, "echo is free");
 	cr_assert(s.turns_done == 1 && s.turns_running == 0 && s.turns_failed == 0);
 	cr_assert(memcmp(&none, &zero, sizeof none) == 0);
 	struct answer gone = api_delete(h, h->sk, "/v1/sessions/%s", ids[3]);
