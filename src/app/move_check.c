@@ -176,11 +176,19 @@ static enum err note_once(struct task *t, struct run *r, const struct ident *id,
 	return task_fail(t, ERR_INVALID, "%s stands on line %lld already", what, (long long)before + 1);
 }
 
+static enum err check_provider(struct task *t, struct run *r, const char *field, struct bytes name)
+{
+	struct provider p;
+	enum err e = provider_find(t, r->app, name, &p);
+	return e == ERR_NOT_FOUND ? task_fail_field(t, field, "value", "there is no provider named \"%.*s\" here; the operator defines it with "
+						    "`parley provider add`", (int)name.n, name.p) : e;
+}
+
 static enum err check_agent(struct task *t, struct run *r, const struct agent *a, int64_t line)
 {
 	struct ident key = move_name_ident("agent", a->name);
+	struct agent_fallback fallbacks[AGENT_FALLBACKS];
 	struct agent present;
-	struct provider p;
 	if (!site_is_name(a->name))
 		return task_fail_field(t, "name", "format", "a name has 1 to 64 lower-case letters, digits and -, and does not begin with -");
 	enum err e = note_once(t, r, &key, "this agent", line);
@@ -192,9 +200,11 @@ static enum err check_agent(struct task *t, struct run *r, const struct agent *a
 		return e;
 	task_clear_fault(t);
 	r->m->n_agents++;
-	e = provider_find(t, r->app, a->provider, &p);
-	return e == ERR_NOT_FOUND ? task_fail_field(t, "provider", "value", "there is no provider named \"%.*s\" here; the operator defines it with "
-						    "`parley provider add`", (int)a->provider.n, a->provider.p) : e;
+	e = check_provider(t, r, "provider", a->provider);
+	size_t n = agent_fallbacks(t, a, fallbacks);
+	for (size_t i = 0; i < n && !e; i++)
+		e = check_provider(t, r, arena_printf(t->arena, "fallbacks[%zu].provider", i), fallbacks[i].provider);
+	return e;
 }
 
 static enum err check_template(struct task *t, struct run *r, const struct template *tp, int64_t line)

@@ -22,7 +22,8 @@
 struct line_in {
 	struct bytes type, id, own_id, name, user, client_type, context, title, website_domain, ip_address, agent, agent_name, status;
 	struct bytes tags, metadata, state, config, conversation, parent, role, content, extra, turn, method;
-	struct bytes instructions, provider, model, language, preset, required_context, memory_categories, tools, tool_mode, fallbacks;
+	struct bytes instructions, provider, model, language, preset, required_context, memory_categories, tools, tool_mode;
+	struct field_list fallbacks; /* of struct agent_fallback */
 	int64_t version, created_at, updated_at, active_at, ended_at, expires_at, idle_ttl, base_seq, seq, tokens;
 	int64_t upto_seq, tokens_before, tokens_after, max_output_tokens, max_iterations;
 	double temperature;
@@ -47,7 +48,7 @@ static const struct field agent_fields[] = {
 	{ .name = "tools", .type = FIELD_STRINGS, .min = 1, .max = 64, AT(tools) },
 	{ .name = "tool_mode", .type = FIELD_ENUM, .choices = "native|text", AT(tool_mode) },
 	{ .name = "max_iterations", .type = FIELD_INT, .min = 1, .max = 50, AT(max_iterations) },
-	{ .name = "fallbacks", .type = FIELD_ARRAY, .min = 1, .max = 4, AT(fallbacks) }, END,
+	{ .name = "fallbacks", .type = FIELD_LIST, .min = 1, .max = AGENT_FALLBACKS, .sub = &agent_fallback_table, AT(fallbacks) }, END,
 };
 static const struct field template_fields[] = {
 	TYPE, TEXT(name, 1, 64), TEXT(title, 0, 200), TEXT(preset, 0, 64), RAW(config, FIELD_OBJECT, TEMPLATE_CONFIG_MAX),
@@ -126,7 +127,7 @@ static void take_agent(const struct line_in *in, struct agent *a_r)
 		.language = in->language, .has_temperature = in->has_temperature, .temperature = in->temperature,
 		.max_output_tokens = in->max_output_tokens, .version = in->version, .created_at = in->created_at, .updated_at = in->updated_at,
 		.tools = bytes_or(in->tools, BYTES("[]")), .tool_mode = bytes_or(in->tool_mode, BYTES("native")),
-		.max_iterations = in->max_iterations, .fallbacks = bytes_or(in->fallbacks, BYTES("[]")),
+		.max_iterations = in->max_iterations, .fallbacks = bytes_or(in->fallbacks.raw, BYTES("[]")),
 	};
 }
 

@@ -351,11 +351,30 @@ static bool read_number(struct bytes text, double min, double max, double *value
 	return text.n > 0 && end == text.p + text.n && *value_r >= min && *value_r <= max;
 }
 
+/* "PROVIDER:MODEL" or "PROVIDER", which has the agent's model. A name has no colon, a model may. */
+static bool read_fallbacks(struct cli *c, const struct cli_option *o, struct bytes *fallbacks_r)
+{
+	struct agent_fallback list[AGENT_FALLBACKS];
+	if (o->n > AGENT_FALLBACKS)
+		return false;
+	for (size_t i = 0; i < o->n; i++) {
+		struct bytes text = o->values[i];
+		const char *colon = memchr(text.p, ':', text.n);
+		size_t name = colon ? (size_t)(colon - text.p) : text.n;
+		list[i] = (struct agent_fallback){ { text.p, name }, { colon ? colon + 1 : NULL, colon ? text.n - name - 1 : 0 } };
+		if (name < 1 || name > 64 || list[i].model.n > 128)
+			return false;
+	}
+	if (o->n)
+		*fallbacks_r = agent_format_fallbacks(c->task, list, o->n);
+	return true;
+}
+
 static int cmd_agent_add(struct cli *c)
 {
 	struct cli_option o[] = { { .name = "--title" }, { .name = "--provider" }, { .name = "--model" }, { .name = "--instructions" },
 				  { .name = "--language" }, { .name = "--temperature" }, { .name = "--max-output-tokens" },
-				  { .name = "--if-absent", .is_flag = true }, { .name = NULL } };
+				  { .name = "--if-absent", .is_flag = true }, { .name = "--fallback" }, { .name = NULL } };
 	struct bytes words[2];
 	size_t n;
 	struct site s;
@@ -368,9 +387,11 @@ static int cmd_agent_add(struct cli *c)
 		is_parsed = read_number(last_value(&o[5]), 0, 2, &a.in.temperature);
 	if (is_parsed && o[6].n)
 		is_parsed = read_number(last_value(&o[6]), 0, 1000000, &tokens);
+	if (is_parsed)
+		is_parsed = read_fallbacks(c, &o[8], &a.in.fallbacks);
 	if (!is_parsed)
 		return usage("agent add SITE NAME [--title T] [--provider echo|NAME] [--model M] [--instructions TEXT] [--language TAG]\n"
-			     "                              [--temperature 0..2] [--max-output-tokens N] [--if-absent]");
+			     "                              [--temperature 0..2] [--max-output-tokens N] [--fallback PROVIDER[:MODEL]]... [--if-absent]");
 	a.in.max_output_tokens = (int64_t)tokens;
 	enum err e = site_find_by_name(c->task, c->app, words[0], &s);
 	if (!e)
@@ -417,7 +438,7 @@ const struct cli_command cmd_site_commands[] = {
 	{ "key revoke", "SITE KEY_ID", "Revoke a key", CLI_NEEDS_APP, cmd_key_revoke },
 	{ "provider add", "NAME [--kind openai|anthropic|gemini] [--base-url URL] [--key-file FILE] [--if-absent]", "Define a provider that agents can name", CLI_NEEDS_APP, cmd_provider_add },
 	{ "provider list", "", "List the providers", CLI_NEEDS_APP, cmd_provider_list },
-	{ "agent add", "SITE NAME [--title T] [--provider P] [--model M] [--instructions TEXT] ...", "Create an agent; prints its id", CLI_NEEDS_APP, cmd_agent_add },
+	{ "agent add", "SITE NAME [--title T] [--provider P] [--model M] [--instructions TEXT] [--fallback PROVIDER[:MODEL]]... ...", "Create an agent; prints its id", CLI_NEEDS_APP, cmd_agent_add },
 	{ "agent list", "SITE", "List a site's agents", CLI_NEEDS_APP, cmd_agent_list },
 	{ .name = NULL },
 };

@@ -23,6 +23,7 @@
 struct scripted {
 	int listener, port;
 	const char *answers[8];
+	_Atomic int pause_ms; /* before each answer */
 	_Atomic int n_requests;
 	pthread_t thread;
 };
@@ -62,6 +63,7 @@ static void serve(struct scripted *p, int fd)
 				continue;
 			return;
 		}
+		nap(p->pause_ms);
 		if (send(fd, answer, strlen(answer), MSG_NOSIGNAL) <= 0 || strstr(answer, "Connection: close"))
 			return;
 	}
@@ -584,6 +586,52 @@ Test(attempt, with_all_breakers_open_it_fails_at_once_and_says_when_to_come_back
 	cr_assert_eq(b.n_requests, 1);
 	stop(&a);
 	stop(&b);
+	api_close(&h);
+}
+
+struct probe {
+	struct api *h;
+	const struct agent *agent;
+	_Atomic int n_ok, n_down;
+};
+
+static void ask_once(void *arg, int i)
+{
+	struct probe *p = arg;
+	struct arena *a = arena_open(4096);
+	struct llm_message message = { BYTES("user"), BYTES("\"Hello\""), { NULL, 0 } };
+	struct llm_request rq = { .messages = &message, .n_messages = 1, .temperature = -1 };
+	struct attempt_events ev = { .arg = NULL };
+	struct attempt_outcome o;
+	struct task t;
+	(void)i;
+	task_init(&t, a);
+	enum err e = attempt_run(&t, p->h->app, p->agent, &rq, -1, &ev, &o);
+	atomic_fetch_add(e == ERR_PROVIDER_DOWN ? &p->n_down : &p->n_ok, 1);
+	arena_close(&a);
+}
+
+Test(attempt, of_many_turns_one_is_the_probe)
+{
+	struct api *h = api_open_with(0, be_brittle);
+	struct scripted p = { .answers = { STATUS("500 Oh"), STATUS("500 Oh"), STATUS("500 Oh"), CUT("Half"), OK("Bye") }, .pause_ms = 100 };
+	struct follower f;
+	start(&p);
+	struct agent agent = agent_of(add_provider(h, p.port, "openai", ""), "[]");
+	for (int i = 0; i < 3; i++)
+		assert_err(run(h, &agent, &f), ERR_PROVIDER_FAILED);
+	nap(520);
+	struct probe probe = { .h = h, .agent = &agent };
+	in_parallel(8, ask_once, &probe);
+	cr_assert_eq(p.n_requests, 4);
+	cr_assert_eq(probe.n_down, 7);
+	assert_err(run(h, &agent, &f), ERR_PROVIDER_DOWN); /* it had begun to answer, and broke off */
+	nap(520);
+	p.pause_ms = 400;
+	f = (struct follower){ .cancel_at = 1 };
+	assert_err(run_with(h, &agent, &f, -1, 0), ERR_CANCELLED);
+	assert_err(run(h, &agent, &f), ERR_OK); /* the probe that was cancelled makes room at once */
+	stop(&p);
 	api_close(&h);
 }
 

@@ -2,9 +2,13 @@
 /* test_breakers: what a breaker says at each time of a clock that the test sets (TRN-9). */
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/breakers.h"
 #include "base/secret.h"
@@ -141,6 +145,39 @@ Test(breakers, a_limit_lasts_as_long_as_was_asked_and_needs_no_probe)
 	cr_assert_eq(wait, 60000, "a minute at most");
 	cr_assert(!breakers_limit(s, 4000, 0));
 	free(table);
+}
+
+/* Over processes: one that is killed in the middle of its probe, or while it counts, leaves nothing locked. */
+Test(breakers, processes_share_them_and_may_be_killed)
+{
+	struct breakers *table = mmap(NULL, breakers_size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	bool is_probe;
+	int64_t wait;
+	secret_init();
+	cr_assert_neq(table, MAP_FAILED);
+	for (int i = 0; i < 20; i++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			for (int64_t now = 1;; now++) {
+				struct breakers_slot *s = breakers_find(table, BYTES("busy"));
+				(void)breakers_fail(s, &rule, now, admits(s, now, &is_probe, &wait) && is_probe);
+				(void)breakers_close(s, now);
+			}
+		usleep(2000);
+		kill(pid, SIGKILL);
+		cr_assert_eq(waitpid(pid, NULL, 0), pid);
+	}
+	struct breakers_slot *busy = breakers_find(table, BYTES("busy")), *s = breakers_find(table, BYTES("a"));
+	cr_assert(admits(busy, 1 << 30, &is_probe, &wait));
+	open_at(s, 5000);
+	if (fork() == 0) {
+		(void)!admits(s, 6000, &is_probe, &wait);
+		kill(getpid(), SIGKILL);
+	}
+	wait4(-1, NULL, 0, NULL);
+	cr_assert(!admits(s, 6500, &is_probe, &wait), "the other process has the probe");
+	cr_assert(admits(s, 7000, &is_probe, &wait) && is_probe);
+	munmap(table, breakers_size());
 }
 
 /* The area may be a file that outlives a boot, and the monotonic clock begins again. */

@@ -270,6 +270,17 @@ Test(session_commands, exports_what_import_reads)
 	must_fail(run("session export nobody --site %s", it.site), 1, "no such session");
 }
 
+/* TRN-9: a model's name may have colons. */
+Test(session_commands, agents_get_others_in_their_providers_place)
+{
+	cr_assert_eq(run("agent add %s two --fallback echo:m:1 --fallback echo", it.site).status, 0);
+	post("/v1/sessions", "{\"agent\":\"two\",\"id\":\"f\"}");
+	must_say(run("session export f --site %s", it.site), "\"fallbacks\":[{\"provider\":\"echo\",\"model\":\"m:1\"},{\"provider\":\"echo\"}]");
+	must_fail(run("agent add %s three --fallback echo --fallback nobody:m", it.site), 64, "fallbacks[1].provider");
+	must_fail(run("agent add %s three --fallback :m", it.site), 64, "usage:");
+	must_fail(run("agent add %s three --fallback echo --fallback echo --fallback echo --fallback echo --fallback echo", it.site), 64, "usage:");
+}
+
 /* --follow prints what comes, and ends when the session goes. */
 Test(session_commands, follows_a_session_until_it_is_gone)
 {
