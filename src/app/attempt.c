@@ -14,6 +14,8 @@
 #include "base/stamp.h"
 
 #define TICK_MS 250
+#define FIND_TRIES 5
+#define FIND_PAUSE_MS 400
 #define TRIES_LOGGED 4096 /* bytes of the list of calls; the log cuts its lines anyway */
 
 /* Somebody to ask. */
@@ -202,22 +204,6 @@ static enum err call(struct run *r, const struct candidate *c, bool is_fallback)
 
 /* ---- one provider ---- */
 
-/* Where and how it is called. What the operator has left undone is a refusal. */
-static enum err open_candidate(struct run *r, struct candidate *c)
-{
-	struct task *t = r->task;
-	struct provider p;
-	enum err e = provider_find(t, r->app, c->provider, &p);
-	if (e == ERR_NOT_FOUND)
-		return task_fail_internal(t, ERR_PROVIDER_REFUSED, "the provider is not defined");
-	if (e)
-		return end_with(r, e);
-	c->llm = (struct llm_provider){ .kind = arena_copy(t->arena, p.kind.p, p.kind.n), .base_url = arena_copy(t->arena, p.base_url.p, p.base_url.n) };
-	if (!bytes_equal(p.kind, BYTES("echo")))
-		c->breaker = breakers_find(r->app->breakers, c->provider);
-	return provider_read_key(t, r->app, &p, &c->llm.api_key);
-}
-
 /* Waits, ticks, and ends early when the client hangs up. */
 static enum err wait_for(struct run *r, int64_t ms)
 {
@@ -234,6 +220,29 @@ static enum err wait_for(struct run *r, int64_t ms)
 			return end_with(r, task_fail_internal(r->task, ERR_CANCELLED, "the client hung up while the provider was to be asked again"));
 		client.fd = -1;
 	}
+}
+
+/* Where and how it is called. What the operator has left undone is a refusal. */
+static enum err open_candidate(struct run *r, struct candidate *c)
+{
+	struct task *t = r->task;
+	struct provider p;
+	enum err e = provider_find(t, r->app, c->provider, &p);
+	/* The answers of other calls, and what tools did, may be at stake: the database gets a moment to come back. */
+	for (int i = 0; i < FIND_TRIES && (e == ERR_UNAVAILABLE || e == ERR_BUSY); i++) {
+		enum err stopped = wait_for(r, FIND_PAUSE_MS);
+		if (stopped)
+			return stopped;
+		e = provider_find(t, r->app, c->provider, &p);
+	}
+	if (e == ERR_NOT_FOUND)
+		return task_fail_internal(t, ERR_PROVIDER_REFUSED, "the provider is not defined");
+	if (e)
+		return end_with(r, e);
+	c->llm = (struct llm_provider){ .kind = arena_copy(t->arena, p.kind.p, p.kind.n), .base_url = arena_copy(t->arena, p.base_url.p, p.base_url.n) };
+	if (!bytes_equal(p.kind, BYTES("echo")))
+		c->breaker = breakers_find(r->app->breakers, c->provider);
+	return provider_read_key(t, r->app, &p, &c->llm.api_key);
 }
 
 static uint64_t random_number(void)
@@ -272,15 +281,17 @@ static int64_t pause_after(const struct run *r, enum err e, int n, int64_t took)
 }
 
 /*
- * Whether the provider may be called for the n-th time now. One that was called already is waited for if its breaker lets somebody through soon
- * enough, which takes a try each time.
+ * Whether the provider may be called now. One that was called already, or that only limits requests, is waited for if it takes calls again soon enough,
+ * as it would be after a failure of this turn's own; each wait takes a try.
  */
-static enum err pass_breaker(struct run *r, const struct candidate *c, int *n)
+static enum err pass_breaker(struct run *r, const struct candidate *c, bool was_called, int *n)
 {
 	const struct conf *conf = r->app->conf;
-	int64_t wait;
-	for (; !breakers_admit(c->breaker, &r->rule, stamp_mono_ms(), &r->is_probe, &wait); ++*n) {
-		if (*n == 0 || *n >= conf->provider_retries || wait > conf->provider_retry_max || stamp_mono_ms() + wait >= r->deadline) {
+	struct breakers_pass pass;
+	for (; !breakers_admit(c->breaker, &r->rule, stamp_mono_ms(), &pass); ++*n) {
+		int64_t wait = pass.wait_ms;
+		bool is_worth_it = (was_called || pass.is_limited) && *n < conf->provider_retries && wait <= conf->provider_retry_max;
+		if (!is_worth_it || stamp_mono_ms() + wait >= r->deadline) {
 			r->shortest_wait = r->shortest_wait && r->shortest_wait < wait ? r->shortest_wait : wait;
 			return task_fail_internal(r->task, ERR_PROVIDER_DOWN, "its breaker is open for another %lld ms", (long long)wait);
 		}
@@ -288,6 +299,7 @@ static enum err pass_breaker(struct run *r, const struct candidate *c, int *n)
 		if (e)
 			return e;
 	}
+	r->is_probe = pass.is_probe;
 	if (r->is_probe)
 		log_breaker(r, c, LOG_INFO_LEVEL, "breaker_probing");
 	return ERR_OK;
@@ -296,33 +308,28 @@ static enum err pass_breaker(struct run *r, const struct candidate *c, int *n)
 /* Asks one provider until it has answered or it makes no sense to ask again. */
 static enum err ask(struct run *r, struct candidate *c, bool is_fallback)
 {
+	bool was_called = false;
 	enum err e = open_candidate(r, c);
-	if (e) {
-		note_try(r, c, false);
-		return e;
-	}
-	for (int n = 0;; n++) {
-		int64_t began, pause = -1;
-		bool is_called = false;
-		e = pass_breaker(r, c, &n);
-		began = stamp_mono_ms();
-		if (!e) {
-			metric_add(METRIC_provider_retries_total, n > 0);
-			metric_add(METRIC_provider_failovers_total, n == 0 && is_fallback);
-			is_called = true;
-			e = call(r, c, is_fallback);
-		}
+	for (int n = 0; !e; n++) {
+		e = pass_breaker(r, c, was_called, &n);
+		if (e)
+			break;
+		int64_t began = stamp_mono_ms(), pause;
+		metric_add(METRIC_provider_retries_total, was_called);
+		metric_add(METRIC_provider_failovers_total, !was_called && is_fallback);
+		was_called = true;
+		e = call(r, c, is_fallback);
 		if (!e || r->is_over)
 			return e;
-		note_try(r, c, is_called);
-		if (is_called)
-			pause = pause_after(r, e, n, stamp_mono_ms() - began);
+		note_try(r, c, true);
+		pause = pause_after(r, e, n, stamp_mono_ms() - began);
 		if (pause < 0)
 			return e;
 		e = wait_for(r, pause);
-		if (e)
-			return e;
 	}
+	if (!r->is_over)
+		note_try(r, c, false);
+	return e;
 }
 
 /* ---- the whole ---- */

@@ -92,10 +92,9 @@ static bool exchange(struct breakers_slot *s, uint64_t *raw, struct word w)
 	return atomic_compare_exchange_strong(&s->word, raw, pack(w));
 }
 
-bool breakers_admit(struct breakers_slot *s, const struct breakers_rule *rule, int64_t now, bool *is_probe_r, int64_t *wait_r)
+bool breakers_admit(struct breakers_slot *s, const struct breakers_rule *rule, int64_t now, struct breakers_pass *pass_r)
 {
-	*is_probe_r = false;
-	*wait_r = 0;
+	*pass_r = (struct breakers_pass){ .is_probe = false };
 	if (!s)
 		return true;
 	for (uint64_t raw = atomic_load(&s->word);;) {
@@ -103,13 +102,13 @@ bool breakers_admit(struct breakers_slot *s, const struct breakers_rule *rule, i
 		if (w.state == CLOSED)
 			return true;
 		if (w.at > now) {
-			*wait_r = w.at - now;
+			*pass_r = (struct breakers_pass){ .is_limited = w.state == LIMITED, .wait_ms = w.at - now };
 			return false;
 		}
 		/* The time to the next probe is set as if this one failed or died. */
 		w.at = now + rule->open_ms;
 		if (exchange(s, &raw, w)) {
-			*is_probe_r = true;
+			pass_r->is_probe = true;
 			return true;
 		}
 	}

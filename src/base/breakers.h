@@ -24,12 +24,18 @@ size_t breakers_size(void);
 /* The slot of a name, taken if it has none; NULL when all are taken by others: that name goes without. */
 struct breakers_slot *breakers_find(struct breakers *table, struct bytes name);
 
+/* What a caller is told. */
+struct breakers_pass {
+	bool is_probe;   /* it may call, and is the one that tries */
+	bool is_limited; /* it may not because the service asked for it, not because it fails */
+	int64_t wait_ms; /* how long it may not */
+};
+
 /*
- * Whether the service may be called now; if not, *wait_r is how long it stays so. After an open breaker's time one caller hears yes and
- * *is_probe_r: no other does while it says breakers_hold at least every open_ms. It ends with a report below, or with breakers_release; a probe that
- * dies loses its place after open_ms.
+ * Whether the service may be called now. After an open breaker's time one caller hears yes and is the probe: no other does while it says breakers_hold at
+ * least every open_ms. It ends with a report below, or with breakers_release; a probe that dies loses its place after open_ms.
  */
-bool breakers_admit(struct breakers_slot *s, const struct breakers_rule *rule, int64_t now, bool *is_probe_r, int64_t *wait_r);
+bool breakers_admit(struct breakers_slot *s, const struct breakers_rule *rule, int64_t now, struct breakers_pass *pass_r);
 void breakers_hold(struct breakers_slot *s, const struct breakers_rule *rule, int64_t now);
 /* The probe ended and nobody knows how it would have: the next caller may probe at once. */
 void breakers_release(struct breakers_slot *s, int64_t now);

@@ -635,6 +635,25 @@ Test(attempt, of_many_turns_one_is_the_probe)
 	api_close(&h);
 }
 
+/* A limit that another turn met is kept by all, as if it had been told to them. */
+Test(attempt, a_short_limit_is_waited_for)
+{
+	struct api *h = api_open_with(0, tune);
+	struct scripted p = { .answers = { LIMITED("1"), OK("Bye") } };
+	struct follower f = { .cancel_at = 1 };
+	start(&p);
+	struct agent agent = agent_of(add_provider(h, p.port, "openai", ""), "[]");
+	int64_t began = stamp_mono_ms(), retries = metric_get(METRIC_provider_retries_total);
+	assert_err(run_with(h, &agent, &f, -1, 0), ERR_CANCELLED);
+	assert_err(run(h, &agent, &f), ERR_OK);
+	cr_assert_geq(stamp_mono_ms() - began, 1000);
+	cr_assert_eq(out.n_calls, 1);
+	cr_assert_eq(p.n_requests, 2);
+	cr_assert_eq(metric_get(METRIC_provider_retries_total) - retries, 0);
+	stop(&p);
+	api_close(&h);
+}
+
 /* A refusal is an answer: the provider is there. */
 Test(attempt, refusals_and_cancelled_calls_open_no_breaker)
 {
