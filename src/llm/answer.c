@@ -151,6 +151,10 @@ static enum err take_event(void *arg, const struct sse_event *event)
 	an->has_event = true;
 	if (bytes_equal(event->name, BYTES("error")))
 		return answer_fail_inside(an->task, data);
+	if (an->end_mark.n > 0 && bytes_equal(data, an->end_mark)) {
+		an->is_done = true;
+		return ERR_OK;
+	}
 	arena_reset(an->scratch);
 	if (!jsonx_check_strict(an->scratch, data, &flaw)) /* a line that was cut off is no nonsense */
 		return an->is_ending ? ERR_OK : answer_fail_protocol(an->task, flaw.reason);

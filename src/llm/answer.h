@@ -24,6 +24,7 @@ struct llm_answer {
 	/* Takes one event or document: a JSON object that is no error. It sets has_finish and is_done. */
 	enum err (*take)(void *arg, struct bytes object);
 	void *arg;
+	struct bytes end_mark; /* the data of an event that ends the stream, or no bytes */
 	struct arena *scratch; /* for reading one object; reset before each */
 	struct buf text;       /* what result->text shows */
 	bool has_finish;       /* the model has ended its answer: what is missing may be missing */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* llm_openai: chat completions as OpenAI and many compatible servers speak them: the request, from stored messages. */
+#include <stdlib.h>
 #include <strings.h>
 
+#include "llm/answer.h"
 #include "llm/convert_openai.h"
 #include "llm/openai_answer.h"
 #include "llm/request.h"
@@ -16,6 +18,16 @@ static bool is_vendor(const char *base_url)
 		return false;
 	host += 3;
 	return strcspn(host, "/:?#") == sizeof(vendor) - 1 && strncasecmp(host, vendor, sizeof(vendor) - 1) == 0;
+}
+
+/* The vendor's reasoning models refuse a temperature: o1, o3-mini, gpt-5, gpt-6-pro ..., also where they were tuned ("ft:o4-mini:..."). */
+static bool takes_temperature(const char *model)
+{
+	if (strncmp(model, "ft:", 3) == 0)
+		model += 3;
+	if (model[0] == 'o' && model[1] >= '1' && model[1] <= '9')
+		return false;
+	return strncmp(model, "gpt-", 4) != 0 || strtol(model + 4, NULL, 10) < 5;
 }
 
 /* The stored content in the provider's form: a string, or an array of the parts it knows, or "" when none is left. */
@@ -95,7 +107,7 @@ static struct bytes make_body(struct task *t, const struct llm_request *rq, bool
 		add_message(t, &b, &rq->messages[i], to_vendor);
 	buf_add_char(&b, ']');
 	buf_member_bool(&b, "stream", true);
-	buf_member_json(&b, "stream_options", BYTES("{\"include_usage\":true}"));
+	buf_member_json(&b, "stream_options", to_vendor ? BYTES("{\"include_usage\":true,\"include_obfuscation\":false}") : BYTES("{\"include_usage\":true}"));
 	if (rq->n_tools > 0) {
 		buf_add_member(&b, "tools");
 		buf_add_char(&b, '[');
@@ -104,7 +116,7 @@ static struct bytes make_body(struct task *t, const struct llm_request *rq, bool
 	}
 	if (rq->max_output_tokens > 0)
 		buf_member_int(&b, to_vendor ? "max_completion_tokens" : "max_tokens", rq->max_output_tokens);
-	if (request_has_temperature(rq))
+	if (request_has_temperature(rq) && (!to_vendor || takes_temperature(rq->model)))
 		request_add_real(&b, "temperature", rq->temperature);
 	buf_add_char(&b, '}');
 	return buf_bytes(&b);

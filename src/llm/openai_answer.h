@@ -3,9 +3,9 @@
 #ifndef PARLEY_LLM_OPENAI_ANSWER_H
 #define PARLEY_LLM_OPENAI_ANSWER_H
 
-#include "llm/answer.h"
+#include "llm/llm_private.h"
 
-/* The parser's members of llm_driver. Every JSON text passes jsonx_check before it is read. */
+/* The parser's members of llm_driver. Every JSON text passes jsonx_check_strict before it is read. */
 struct llm_parser *openai_answer_begin(struct task *t, int status, int retry_after_s, const struct llm_events *ev,
 				       struct llm_result *result_r);
 enum err openai_answer_take(struct llm_parser *ps, struct bytes piece) MUST_CHECK;

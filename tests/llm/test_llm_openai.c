@@ -75,6 +75,26 @@ Test(llm_openai, names_the_limit_as_the_server_knows_it)
 	}
 }
 
+Test(llm_openai, temperature_goes_only_to_models_that_take_it)
+{
+	static const char *const takers[] = { "gpt-4o", "gpt-4.1-mini", "gpt-3.5-turbo", "chatgpt-4o-latest", "ft:gpt-4o-mini:x::y", "omni", "o" };
+	static const char *const refusers[] = { "o1", "o1-mini", "o3", "o4-mini-2025-04-16", "gpt-5", "gpt-5.1-codex", "gpt-6-pro", "ft:o4-mini:x::y" };
+	struct llm_request rq = { .temperature = 0.5 };
+
+	for (size_t i = 0; i < sizeof(takers) / sizeof(takers[0]); i++) {
+		rq.model = takers[i];
+		cr_assert_eq(build(&DRIVER, "https://api.openai.com/v1", "", &rq), ERR_OK);
+		cr_expect_gt(jsonx_member(built.body, "temperature").n, 0, "%s", takers[i]);
+	}
+	for (size_t i = 0; i < sizeof(refusers) / sizeof(refusers[0]); i++) {
+		rq.model = refusers[i];
+		cr_assert_eq(build(&DRIVER, "https://api.openai.com/v1", "", &rq), ERR_OK);
+		cr_expect_eq(jsonx_member(built.body, "temperature").n, 0, "%s", refusers[i]);
+		cr_assert_eq(build(&DRIVER, "http://localhost:8000/v1", "", &rq), ERR_OK);
+		cr_expect_gt(jsonx_member(built.body, "temperature").n, 0, "%s: another server's model of that name", refusers[i]);
+	}
+}
+
 Test(llm_openai, a_key_that_would_make_another_header_is_refused)
 {
 	static const char *const keys[] = { "k9\r\nX: y", "k9\n", "k9 b", " k9", "k9\x7f", "k9\xc3\xa9" };
@@ -285,6 +305,50 @@ Test(llm_openai, tool_calls_without_number_are_too_many)
 	cr_expect_eq(parse_in(&DRIVER, 200, buf_bytes(&b), b.n).e, ERR_PROVIDER_INVALID);
 }
 
+#define CALL(i, more, arguments) "{\"index\":" #i more ",\"function\":{" arguments "}}"
+#define TOOLS(calls) DELTA("{\"tool_calls\":[" calls "]}")
+
+Test(llm_openai, a_call_that_the_limit_cut_off_is_left_out)
+{
+	struct outcome o = parse(TOOLS(CALL(0, ",\"id\":\"a\"", "\"name\":\"f\",\"arguments\":\"{}\""))
+				 TOOLS(CALL(1, ",\"id\":\"b\"", "\"name\":\"g\",\"arguments\":\"{\\\"ci\"")) FINISH("length") USAGE DONE);
+
+	cr_expect_eq(o.e, ERR_OK);
+	cr_expect_eq(o.result.finish, LLM_LENGTH);
+	expect_bytes(o.result.tool_calls, "[{\"id\":\"a\",\"name\":\"f\",\"arguments\":\"{}\"}]");
+	o = parse(TOOLS(CALL(0, ",\"id\":\"a\"", "\"name\":\"f\",\"arguments\":\"{\\\"ci\"")) FINISH("tool_calls") DONE);
+	expect_bytes(o.result.tool_calls, "[{\"id\":\"a\",\"name\":\"f\",\"arguments\":\"{\\\"ci\"}]");
+	cr_expect_eq(o.result.finish, LLM_TOOL, "arguments that are no JSON are for the tool to refuse");
+}
+
+/* TRN-3: a signature that stands in a call goes back with it. */
+Test(llm_openai, what_a_call_holds_besides_goes_back_to_its_maker)
+{
+	struct outcome o = parse(TOOLS(CALL(0, ",\"id\":\"a\",\"type\":\"function\",\"extra_content\":{\"google\":{\"thought_signature\":\"c2ln\"}}", "\"name\":\"f\",\"arguments\":\"\""))
+				 TOOLS(CALL(0, "", "\"arguments\":\"{}\"")) FINISH("tool_calls") DONE);
+
+	expect_bytes(o.result.tool_calls, "[{\"id\":\"a\",\"name\":\"f\",\"arguments\":\"{}\",\"openai\":{\"extra_content\":{\"google\":{\"thought_signature\":\"c2ln\"}}}}]");
+	build_answered(&DRIVER, &o);
+	cr_expect(memmem(built.body.p, built.body.n, "\"arguments\":\"{}\"},\"extra_content\":{\"google\":{\"thought_signature\":\"c2ln\"}}}]", 75), "%.*s",
+		  (int)built.body.n, built.body.p);
+	build_answered(&llm_anthropic, &o);
+	cr_expect_not(memmem(built.body.p, built.body.n, "c2ln", 4));
+}
+
+Test(llm_openai, calls_get_ids_where_they_have_none)
+{
+	struct outcome o = parse(TOOLS(CALL(0, "", "\"name\":\"f\",\"arguments\":\"{}\"") "," CALL(1, ",\"id\":\"\"", "\"name\":\"f\",\"arguments\":\"{}\"")) FINISH("stop") DONE);
+	struct jsonx_walk w;
+	struct bytes first;
+
+	cr_expect_eq(o.result.finish, LLM_TOOL);
+	jsonx_walk_begin(&w, o.result.tool_calls);
+	cr_assert(jsonx_walk_next(&w));
+	first = jsonx_member(w.value, "id");
+	cr_assert(jsonx_walk_next(&w));
+	cr_expect(first.n > 4 && !bytes_equal(first, jsonx_member(w.value, "id")));
+}
+
 Test(llm_openai, a_refusal_is_a_filter_and_its_text_is_kept)
 {
 	struct outcome o = parse(DELTA("{\"refusal\":\"I can't\"}") DELTA("{\"content\":null,\"refusal\":\" do that.\"}") FINISH("stop") USAGE DONE);
@@ -309,6 +373,11 @@ Test(llm_openai, an_error_inside_the_stream_is_a_failure)
 	cr_expect_eq(parse("event: error\ndata: not JSON\n\n").e, ERR_PROVIDER_FAILED);
 	cr_expect_eq(parse(DATA("{\"error\":\"plain\"}")).e, ERR_PROVIDER_FAILED);
 	cr_expect_eq(parse(DATA("{\"error\":null,\"choices\":[]}") DONE).e, ERR_OK);
+	cr_expect_eq(parse("[{\"error\":{\"message\":\"x\"}}]").e, ERR_PROVIDER_FAILED, "some wrap it in a list");
+	o = parse(DELTA("{\"content\":\"a\"}") "{\"error\":{\"message\":\"Bare\"}}\n");
+	cr_expect_eq(o.e, ERR_PROVIDER_FAILED, "or send it without data:");
+	cr_expect(strstr(o.internal, "Bare"));
+	expect_text(o, "a");
 }
 
 Test(llm_openai, what_is_not_the_protocol_is_invalid)
@@ -326,7 +395,9 @@ Test(llm_openai, what_is_not_the_protocol_is_invalid)
 		": only comments\n\n",
 		"{\"object\":\"list\",\"data\":[]}",
 		"{\"choices\":",
-		"[{\"error\":{\"message\":\"x\"}}]",
+		"[{\"error\":null}]",
+		CHUNK("{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"function\":{\"arguments\":\"{}\"}}]}}") FINISH("tool_calls") DONE,
+		DELTA("{\"content\":\"a\"}") "[1,2]\n",
 	};
 
 	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
@@ -339,6 +410,7 @@ Test(llm_openai, what_is_not_the_protocol_is_invalid)
 Test(llm_openai, takes_what_servers_add_or_leave_out)
 {
 	struct outcome o = parse("\n: ping\n\n" DATA("") DATA("{\"choices\":null}") DATA("{}") DATA("{\"choices\":[{\"delta\":null}]}  ")
+				 DATA("{\"choices\":[{\"delta\":{},\"finish_reason\":\"\"}],\"obfuscation\":\"x7Kq\"}")
 				 DELTA("{\"content\":7,\"reasoning_content\":\"hm\"}") CHUNK("{\"index\":1,\"delta\":{\"content\":\"other\"}}")
 				 DELTA("{\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"thinking\",\"text\":\"no\"},1]}") FINISH("eos")
 				 DATA("{\"choices\":[],\"usage\":{\"prompt_tokens\":3.0,\"completion_tokens\":4}}") DONE);
