@@ -124,7 +124,8 @@ static struct agent agent_of(const char *provider, const char *fallbacks)
 struct follower {
 	struct task *task;
 	char text[1024], resets[256];
-	int n_ticks;
+	int n_ticks, n_calls;
+	int64_t tokens; /* of all calls */
 	int64_t cancel_at;   /* monotonic ms; 0: never */
 	bool refuses_text;
 };
@@ -153,13 +154,21 @@ static enum err on_reset(void *arg, const char *reason)
 	return ERR_OK;
 }
 
+static void on_call(void *arg, struct bytes provider, struct bytes model, const struct llm_result *result)
+{
+	struct follower *f = arg;
+	f->n_calls++;
+	f->tokens += result->usage.input_tokens + result->usage.output_tokens;
+	cr_assert(provider.n && model.n);
+}
+
 static struct attempt_outcome out;
 
 static enum err run_with(struct api *h, const struct agent *agent, struct follower *f, int client_fd, int64_t deadline)
 {
 	struct llm_message message = { BYTES("user"), BYTES("\"Hello\""), { NULL, 0 } };
 	struct llm_request rq = { .messages = &message, .n_messages = 1, .temperature = -1 };
-	struct attempt_events ev = { f, on_text, on_tick, on_reset, deadline };
+	struct attempt_events ev = { f, on_text, on_tick, on_reset, on_call, deadline };
 	task_clear_fault(&h->task);
 	f->task = &h->task;
 	return attempt_run(&h->task, h->app, agent, &rq, client_fd, &ev, &out);
@@ -255,6 +264,8 @@ Test(attempt, text_that_broke_off_is_taken_back_before_the_next_try)
 	cr_assert_str_eq(f.text, "Half");
 	cr_assert_eq(out.n_calls, 3);
 	cr_assert_eq(out.wasted.input_tokens, 9);
+	cr_assert_eq(f.n_calls, 2, "the one in the middle brought nothing");
+	cr_assert_eq(f.tokens, 25);
 	cr_assert(out.wasted.is_known);
 	cr_assert_eq(out.result.usage.input_tokens, 9);
 	cr_assert_eq(out.result.usage.output_tokens, 6);
