@@ -57,6 +57,11 @@
 #include "app/template_api.h"
 #include "app/turn.h"
 #include "app/turn_api.h"
+#include "app/turn_begin.h"
+#include "app/turn_end.h"
+#include "app/turn_keep.h"
+#include "app/turn_queue.h"
+#include "app/turn_view_api.h"
 #include "base/breakers.h"
 #include "base/secret.h"
 #include "net/fetch.h"
@@ -66,10 +71,10 @@
 /* A feature may include those above it, never one below. */
 const struct feature *const app_features[] = {
 	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &attempt_feature, &idem_feature, &group_feature, &summary_feature, &context_feature, &compress_feature, &message_feature, &conversation_feature, &message_edit_feature,
-	&spend_feature, &session_feature, &session_list_feature, &search_shared_feature, &search_feature, &session_update_feature, &turn_feature, &session_stats_feature, &expire_feature, &retire_feature, &purge_feature,
+	&spend_feature, &session_feature, &session_list_feature, &search_shared_feature, &search_feature, &session_update_feature, &turn_feature, &turn_keep_feature, &turn_queue_feature, &turn_end_feature, &turn_begin_feature, &session_stats_feature, &expire_feature, &retire_feature, &purge_feature,
 	&move_export_feature, &move_batch_feature, &move_check_feature, &move_import_feature,
 	&sweep_feature, &stats_feature, &site_api_feature, &spend_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &session_update_api_feature, &session_stats_api_feature, &message_api_feature, &conversation_api_feature,
-	&message_edit_api_feature, &clone_feature, &search_api_feature, &turn_api_feature, &move_api_feature, &context_api_feature, &compress_api_feature, &health_feature, &openapi_feature,
+	&message_edit_api_feature, &clone_feature, &search_api_feature, &turn_api_feature, &turn_view_api_feature, &move_api_feature, &context_api_feature, &compress_api_feature, &health_feature, &openapi_feature,
 	NULL,
 };
 
@@ -125,6 +130,7 @@ enum err app_open(struct task *t, const struct conf *conf, void *shared, bool ma
 	pthread_mutex_init(&app->db_lock, NULL);
 	app->sites = site_copies_open();
 	app->group = group_open((int)conf->append_group);
+	app->turns = turn_keep_open(app);
 	app->router = dispatch_open_router();
 	open_breakers(app, shared);
 	enum err e = open_parts(t, app, shared, may_wait);
@@ -139,6 +145,7 @@ void app_close(struct app **app)
 	struct app *a = *app;
 	if (!a)
 		return;
+	turn_keep_close(&a->turns);
 	struct db *db = atomic_load(&a->db);
 	if (db)
 		db_close(&db);

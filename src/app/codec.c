@@ -23,6 +23,19 @@ static struct bytes store(char *p, unsigned char format, size_t n)
 	return (struct bytes){ p, HEADER + n };
 }
 
+struct bytes codec_pack_plain(struct arena *a, struct bytes content)
+{
+	char *p = arena_alloc(a, HEADER + content.n);
+	if (content.n)
+		memcpy(p + HEADER, content.p, content.n);
+	return store(p, FORMAT_PLAIN, content.n);
+}
+
+size_t codec_plain_size(size_t n)
+{
+	return HEADER + n;
+}
+
 struct bytes codec_pack(struct arena *a, struct bytes content)
 {
 	if (content.n >= COMPRESS_FROM) {
@@ -32,10 +45,7 @@ struct bytes codec_pack(struct arena *a, struct bytes content)
 		if (!ZSTD_isError(n) && n < content.n - content.n / 8)
 			return store(p, FORMAT_ZSTD, n);
 	}
-	char *p = arena_alloc(a, HEADER + content.n);
-	if (content.n)
-		memcpy(p + HEADER, content.p, content.n);
-	return store(p, FORMAT_PLAIN, content.n);
+	return codec_pack_plain(a, content);
 }
 
 bool codec_unpack(struct arena *a, struct bytes stored, struct bytes *content_r)

@@ -10,8 +10,9 @@
 #include "app/summary.h"
 #include "base/stamp.h"
 
-enum { ERASE, MASK, MASK_AGAIN, FLAG, OWNED, DESCENDANTS, VERSIONS, INHERITING };
+enum { ERASE, ERASE_TURN, MASK, MASK_AGAIN, FLAG, OWNED, DESCENDANTS, VERSIONS, INHERITING };
 static const struct db_stmt stmts[] = {
+	[ERASE_TURN] = { "UPDATE turns SET partial = NULL, steps = NULL WHERE id = ? AND site = ? AND status <> 1", NULL, NULL },
 	[ERASE] = { "UPDATE messages SET content = ?, metadata = NULL, extra = ? WHERE conversation = ? AND seq = ? AND site = ?", NULL, NULL },
 	[MASK] = { "INSERT INTO message_masks (content, extra, session, conversation, seq, site, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)", NULL, NULL },
 	[MASK_AGAIN] = { "UPDATE message_masks SET content = ?, extra = ? WHERE session = ? AND conversation = ? AND seq = ? AND site = ?", NULL, NULL },
@@ -95,6 +96,8 @@ static enum err erase(struct task *t, struct db_conn *c, const struct erasure *x
 		e = db_run(t, c, &stmts[ERASE], DB_ARGS(content, extra, stored_in, seq, site), NULL);
 	if (!e && (flags & SESSION_HAS_MASKS)) /* an earlier deletion may have masked it */
 		e = db_run(t, c, &stmts[MASK_AGAIN], DB_ARGS(content, extra, db_ident(&h->session), stored_in, seq, site), NULL);
+	if (!e && !ident_is_zero(&x->old->turn)) /* its steps and what it said may quote the message */
+		e = db_run(t, c, &stmts[ERASE_TURN], DB_ARGS(db_ident(&x->old->turn), site), NULL);
 	return e;
 }
 

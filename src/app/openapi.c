@@ -157,10 +157,12 @@ static void add_text_content(struct buf *b, const char *media, const char *help,
 
 static const char stream_help[] =
 	"With \"stream\":true: server-sent events. First `turn` with session_id, turn_id and user_message (and token and token_expires_at when this call "
-	"made the session), then `delta` with text for each piece, then exactly one of `done`, whose data is the whole answer, or `error` with code, status, "
-	"detail, session_id, turn_id and perhaps retry_after. Each id is the turn's, a colon and a number; comments keep the connection open.";
+	"made the session); then `delta` with text for each piece, `step` with text and tool_calls when the model asks for tools (the text so far is this step's, "
+	"and begins anew), `tool` with each result, `reset` when the text so far came to nothing and begins anew; then exactly one of `done`, whose data is the "
+	"whole answer, or `error` with code, status, detail, session_id, turn_id and perhaps retry_after. A turn that waits for another sends `queued` with "
+	"position before. Each id is the turn's, a colon and a position, from which .../stream goes on; comments keep the connection open.";
 static const char stream_example[] =
-	"id: trn_01jcx3f2m8e4a6s9h1k3q7v5xy:1\nevent: delta\ndata: {\"text\":\"Every morning.\"}\n\n";
+	"id: trn_01jcx3f2m8e4a6s9h1k3q7v5xy:14\nevent: delta\ndata: {\"text\":\"Every morning.\"}\n\n";
 
 static void add_success(struct buf *b, const struct api_route *r, int status, const char *help)
 {

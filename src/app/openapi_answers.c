@@ -3,9 +3,13 @@
 #include "app/openapi_answers.h"
 
 #define PROVIDER_CODES "provider_refused|provider_failed|provider_cut|provider_invalid|provider_rate_limited|provider_unreachable|provider_timeout"
-#define TURN_CODES "session_ended|turn_running|conflict|request_running|idempotency_key_reused|spend_cap_reached|busy|commit_unknown|" PROVIDER_CODES
+#define TURN_CODES "session_ended|turn_running|conflict|request_running|idempotency_key_reused|busy|commit_unknown|spend_cap_reached|cancelled|" PROVIDER_CODES
 
 #define EITHER_OR_NONE "'not':{'required':['at','message']}"
+#define STREAM_HELP                                                                                                            \
+	"Server-sent events as those of POST .../turns with \"stream\":true, from where the reader is, to the end of the turn. `turn` comes first when it is at the " \
+	"beginning; `reset` when nothing can be told from where it says it is: the text begins anew."
+#define STREAM_EXAMPLE "id: trn_01jcx3f2m8e4a6s9h1k3q7v5xy:14\nevent: delta\ndata: {\"text\":\"Every morning.\"}\n\n"
 #define EXPORT_HELP                                                                                                            \
 	"JSON lines: a header with counts and a checksum of what follows, then agents and templates, then each session with its conversations, " \
 	"messages and summaries"
@@ -45,6 +49,7 @@ static const struct route_notes notes[] = {
 	{ HTTP_POST, "/v1/sessions/{s}/turns", .codes = TURN_CODES,
 	  .body = "'oneOf':[{'required':['message'],'properties':{'regenerate':false}},{'required':['regenerate'],"
 		  "'properties':{'message':false,'metadata':false,'client_id':false}}]" },
+	{ HTTP_GET, "/v1/sessions/{s}/turns/{t}/stream", .codes = "busy", .media = "text/event-stream", .media_help = STREAM_HELP, .media_example = STREAM_EXAMPLE },
 	{ HTTP_POST, "/v1/chat/{agent}/message", .codes = TURN_CODES "|corrupt_record" },
 	{ HTTP_POST, "/v1/agents", .codes = "conflict" },
 	{ HTTP_PATCH, "/v1/agents/{a}", .codes = "conflict|precondition_failed" },

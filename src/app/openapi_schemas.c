@@ -49,7 +49,8 @@ static const char message[] = CLOSED("A message; seq is its place in the convers
 	"'role':{'enum':['system','developer','user','assistant','tool','unknown']},"
 	"'content':{'description':'null: it was deleted, or cannot be read','oneOf':[" TEXT ",{'type':'array','items':" REF(ContentPart) "},{'type':'null'}]},"
 	"'corrupt':{'const':true,'description':'The stored message cannot be read'},'metadata':{'type':'object'},'name':" TEXT ","
-	"'tool_calls':{'type':'array'},'tool_call_id':" TEXT ",'audio_url':" TEXT ",'model':" TEXT ",'client_id':" TEXT ",'tokens_used':" COUNT_OF ","
+	"'tool_calls':{'type':'array'},'tool_call_id':" TEXT ",'is_error':{'type':'boolean'},"
+	"'incomplete':{'const':true,'description':'The turn was cancelled before its end'},'audio_url':" TEXT ",'model':" TEXT ",'client_id':" TEXT ",'tokens_used':" COUNT_OF ","
 	"'latency_ms':" COUNT_OF ",'turn_id':" IDENT("trn") ",'version_of':" IDENT("msg") ",'deleted_at':" TIME ",'redacted_at':" TIME ",'created_at':" TIME);
 #define USER_MESSAGE                                                                                                                 \
 	"{'id':'msg_01jcx3f2m8w5y8a1c4e7g0j3np','seq':1,'conversation_id':'" CONVERSATION_ID "','role':'user','content':'Do you bake rye bread?'," \
@@ -128,21 +129,36 @@ static const char message_versions[] = CLOSED("A message and the other versions 
 
 /* --- turns --- */
 
-static const char usage[] = CLOSED("Tokens as the provider counts them", "'input_tokens','output_tokens','total_tokens'",
-	"'input_tokens':" COUNT_OF ",'output_tokens':" COUNT_OF ",'total_tokens':" COUNT_OF);
-#define USAGE_EXAMPLE "{'input_tokens':6,'output_tokens':3,'total_tokens':9}"
+static const char usage[] = CLOSED("Tokens as the provider counts them, of all its calls", "'input_tokens','output_tokens','total_tokens','cost'",
+	"'input_tokens':" COUNT_OF ",'output_tokens':" COUNT_OF ",'total_tokens':" COUNT_OF ","
+	"'cost':{'type':['number','null'],'minimum':0,'description':'In units of the currency; null: there is no price for the model'}");
+#define USAGE_EXAMPLE "{'input_tokens':6,'output_tokens':3,'total_tokens':9,'cost':0}"
+
+#define TOOL_RESULT                                                                                                                     \
+	"'tool_call_id':" TEXT ",'name':" TEXT ",'result':{'description':'What the tool said, or why it failed'},'is_error':{'type':'boolean'},'duration_ms':" COUNT_OF
+static const char step[] = CLOSED("What the model said before it asked for tools, and what they said", "'index','text','tool_calls','results'",
+	"'index':{'type':'integer','minimum':1},'text':" TEXT ",'tool_calls':{'type':'array','items':" CLOSED("A call", "'id','name','arguments'",
+	"'id':" TEXT ",'name':" TEXT ",'arguments':{'description':'JSON, or the text that is none'}") "},"
+	"'results':{'type':'array','items':" CLOSED("A result", "'tool_call_id','name','result','is_error','duration_ms'", TOOL_RESULT) "}");
+#define STEPS "'steps':{'type':'array','items':" REF(Step) "}"
 
 static const char answer[] = CLOSED("What came of a message", "'session_id','turn_id','result','success','finish','message','user_message','usage','steps'",
-	"'session_id':" TEXT ",'turn_id':" IDENT("trn") ",'result':{'type':'string','description':'The text of the answer'},'success':{'const':true},"
-	"'finish':{'enum':['stop','length','tool','filter']},'message':" REF(Message) ",'user_message':" REF(Message) ",'usage':" REF(Usage) ","
-	"'steps':{'type':'array'}," TOKEN_MEMBERS);
+	"'session_id':" TEXT ",'turn_id':" IDENT("trn") ",'result':{'type':'string','description':'The text of the answer'},"
+	"'success':{'type':'boolean','description':'false: it was cancelled, or the model went on asking for tools'},"
+	"'finish':{'enum':['stop','length','tool','filter','cancelled','iterations']},'message':{'oneOf':[" REF(Message) ",{'type':'null'}]},'user_message':" REF(Message) ",'usage':" REF(Usage) ","
+	STEPS "," TOKEN_MEMBERS);
 static const char turn[] = CLOSED("A message and all it takes to answer it",
-	"'id','session_id','conversation_id','status','user_seq','answer_seq','model','finish','result','error','usage','created_at','ended_at'",
-	"'id':" IDENT("trn") ",'session_id':" TEXT ",'conversation_id':" IDENT("cnv") ",'status':{'enum':['running','done','failed']},"
-	"'user_seq':{'type':'integer','minimum':1},'answer_seq':{'type':['integer','null'],'minimum':1},'model':" TEXT_OR_NULL ",'finish':" TEXT_OR_NULL ","
-	"'result':{'type':'string','description':'The text as far as it has come'},"
+	"'id','session_id','conversation_id','status','user_seq','answer_seq','provider','model','finish','result','error','usage','steps','created_at','ended_at'",
+	"'id':" IDENT("trn") ",'session_id':" TEXT ",'conversation_id':" IDENT("cnv") ",'status':{'enum':['running','done','failed','cancelled']},"
+	"'user_seq':{'type':'integer','minimum':1},'answer_seq':{'type':['integer','null'],'minimum':1},'provider':" TEXT ",'model':" TEXT_OR_NULL ","
+	"'finish':" TEXT_OR_NULL ",'result':{'type':['string','null'],'description':'The text as far as it has come; in a list, null for one whose text is its message'},"
 	"'error':{'oneOf':[" CLOSED("Why it failed", "'code','detail'", "'code':" TEXT ",'detail':" TEXT_OR_NULL) ",{'type':'null'}]},"
-	"'usage':" REF(Usage) ",'created_at':" TIME ",'ended_at':" TIME_OR_NULL);
+	"'usage':" REF(Usage) "," STEPS ",'created_at':" TIME ",'ended_at':" TIME_OR_NULL);
+
+#define TURN_EXAMPLE                                                                                                                    \
+	"{'id':'" TURN_ID "','session_id':'" SESSION_ID "','conversation_id':'" CONVERSATION_ID "','status':'done','user_seq':1,'answer_seq':2," \
+	"'provider':'echo','model':'echo','finish':'stop','result':'Every morning.','error':null,'usage':" USAGE_EXAMPLE ",'steps':[],"        \
+	"'created_at':'2026-01-02T03:04:05.000Z','ended_at':'2026-01-02T03:04:05.002Z'}"
 
 /* --- a session in numbers, and with what is below it --- */
 
@@ -150,7 +166,8 @@ static const char turn[] = CLOSED("A message and all it takes to answer it",
 	CLOSED("Those stored in the session, by role", "'total','system','developer','user','assistant','tool'",                    \
 	       "'total':" COUNT_OF ",'system':" COUNT_OF ",'developer':" COUNT_OF ",'user':" COUNT_OF ",'assistant':" COUNT_OF ",'tool':" COUNT_OF)
 #define TURN_COUNTS                                                                                                             \
-	CLOSED("Turns by status", "'total','running','done','failed'", "'total':" COUNT_OF ",'running':" COUNT_OF ",'done':" COUNT_OF ",'failed':" COUNT_OF)
+	CLOSED("Turns by status", "'total','running','done','failed','cancelled'",                                                   \
+	       "'total':" COUNT_OF ",'running':" COUNT_OF ",'done':" COUNT_OF ",'failed':" COUNT_OF ",'cancelled':" COUNT_OF)
 #define TOKEN_COUNTS                                                                                                            \
 	CLOSED("Tokens that messages say they cost, and that turns used", "'messages','input','output','total'",                    \
 	       "'messages':" COUNT_OF ",'input':" COUNT_OF ",'output':" COUNT_OF ",'total':" COUNT_OF)
@@ -166,7 +183,7 @@ static const char session_stats[] = CLOSED("A session in numbers, over all its c
 	"'first_message_at':" TIME_OR_NULL ",'last_message_at':" TIME_OR_NULL);
 #define SESSION_STATS_EXAMPLE                                                                                                   \
 	"{'session_id':'" SESSION_ID "','object':'session_stats','message_count':2,'conversations':1,"                              \
-	"'messages':{'total':2,'system':0,'developer':0,'user':1,'assistant':1,'tool':0},'turns':{'total':1,'running':0,'done':1,'failed':0}," \
+	"'messages':{'total':2,'system':0,'developer':0,'user':1,'assistant':1,'tool':0},'turns':{'total':1,'running':0,'done':1,'failed':0,'cancelled':0}," \
 	"'tokens':{'messages':3,'input':6,'output':3,'total':9},'usage':" SPENT_EXAMPLE ",'content_bytes':48,'first_message_at':'2026-01-02T03:04:05.000Z',"  \
 	"'last_message_at':'2026-01-02T03:04:05.002Z'}"
 #define CONVERSATIONS_MEMBER "'conversations':{'type':'array','maxItems':100,'description':'The first hundred','items':" REF(Conversation) "}"
@@ -295,13 +312,12 @@ static const struct openapi_schema schemas[] = {
 	{ "Spend", spend,
 	  "{'object':'spend','month':'2026-01','user':null,'spend_caps':" SPEND_CAPS_EXAMPLE ",'currency':'USD','total':" SPENT_EXAMPLE ","
 	  "'days':[{'date':'2026-01-02','turns':1,'input_tokens':6,'output_tokens':3,'cost':0.000045}]}" },
+	{ "Step", step, NULL },
 	{ "Template", template, TEMPLATE_EXAMPLE },
 	{ "TemplateList", LIST_OF("A page of templates", Template), LIST_EXAMPLE(TEMPLATE_EXAMPLE) },
 	{ "Token", token, "{" TOKEN_EXAMPLE_MEMBERS "}" },
-	{ "Turn", turn,
-	  "{'id':'" TURN_ID "','session_id':'" SESSION_ID "','conversation_id':'" CONVERSATION_ID "','status':'done','user_seq':1,'answer_seq':2,"
-	  "'model':'echo','finish':'stop','result':'Every morning.','error':null,'usage':" USAGE_EXAMPLE
-	  ",'created_at':'2026-01-02T03:04:05.000Z','ended_at':'2026-01-02T03:04:05.002Z'}" },
+	{ "Turn", turn, TURN_EXAMPLE },
+	{ "TurnList", LIST_OF("A page of turns", Turn), LIST_EXAMPLE(TURN_EXAMPLE) },
 	{ "Usage", usage, NULL },
 	{ .name = NULL },
 };

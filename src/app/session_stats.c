@@ -42,7 +42,7 @@ static void add_turns(const struct db_rows *r, size_t row, struct session_stats 
 {
 	int64_t status = db_cell_int(r, row, 0), n = db_cell_int(r, row, 1);
 	s->n_turns += n;
-	s->n_by_status[status >= TURN_RUNNING && status <= TURN_FAILED ? status : 0] += n;
+	s->n_by_status[status >= TURN_RUNNING && status <= TURN_CANCELLED ? status : 0] += n;
 	s->input_tokens += db_cell_int(r, row, 2);
 	s->output_tokens += db_cell_int(r, row, 3);
 }
@@ -88,6 +88,7 @@ void session_stats_render(struct buf *b, const struct head *h, const struct sess
 	buf_member_int(b, "running", s->n_by_status[TURN_RUNNING]);
 	buf_member_int(b, "done", s->n_by_status[TURN_DONE]);
 	buf_member_int(b, "failed", s->n_by_status[TURN_FAILED]);
+	buf_member_int(b, "cancelled", s->n_by_status[TURN_CANCELLED]);
 	buf_add_char(b, '}');
 	buf_member_json(b, "tokens", BYTES("{"));
 	buf_member_int(b, "messages", s->message_tokens);

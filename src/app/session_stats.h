@@ -10,7 +10,7 @@
 struct session_stats {
 	int64_t n_conversations;
 	int64_t n_messages, n_by_role[ROLE_TOOL + 1];
-	int64_t n_turns, n_by_status[TURN_FAILED + 1];
+	int64_t n_turns, n_by_status[TURN_CANCELLED + 1];
 	int64_t message_tokens;             /* as the messages say */
 	int64_t input_tokens, output_tokens; /* as the providers of its turns say */
 	int64_t content_bytes;              /* as stored */

@@ -48,7 +48,7 @@ static enum err count_one(struct task *t, struct app *app, const struct db_stmt 
 
 enum err stats_site(struct task *t, struct app *app, const struct ident *site, struct site_stats *stats_r)
 {
-	int64_t sessions[SESSION_ARCHIVED + 1] = { 0 }, turns[TURN_FAILED + 1] = { 0 }, now = stamp_now();
+	int64_t sessions[SESSION_ARCHIVED + 1] = { 0 }, turns[TURN_CANCELLED + 1] = { 0 }, now = stamp_now();
 	struct db_rows *r;
 	struct spend_day *days;
 	size_t n_days;
@@ -76,6 +76,7 @@ enum err stats_site(struct task *t, struct app *app, const struct ident *site, s
 	stats_r->turns_running = turns[TURN_RUNNING];
 	stats_r->turns_done = turns[TURN_DONE];
 	stats_r->turns_failed = turns[TURN_FAILED];
+	stats_r->turns_cancelled = turns[TURN_CANCELLED];
 	stats_r->month = spend_total(days, n_days);
 	return ERR_OK;
 }

@@ -13,7 +13,7 @@ struct site_stats {
 	int64_t users;
 	int64_t conversations;
 	int64_t messages;                /* each where it is stored: what clones and branches share counts once */
-	int64_t turns_running, turns_done, turns_failed;
+	int64_t turns_running, turns_done, turns_failed, turns_cancelled;
 	struct spend_sum month;          /* what was spent since this month began (UTC) */
 	int64_t deletions;               /* conversations that wait to be removed, or for others that need their rows */
 };

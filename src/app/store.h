@@ -16,6 +16,7 @@
 struct site_copies; /* site.c */
 struct group;       /* group.c */
 struct breakers;    /* base/breakers.h */
+struct turn_keep;   /* turn_keep.c */
 struct spend_prices; /* spend.c */
 
 struct app {
@@ -30,6 +31,7 @@ struct app {
 	struct group *group;
 	struct breakers *breakers; /* of providers, in the memory that the processes share */
 	void *private_breakers;    /* the same where none is shared, or NULL */
+	struct turn_keep *turns;
 	struct spend_prices *prices;
 	unsigned char token_key[SECRET_KEY_SIZE];
 	atomic_int turns_running;

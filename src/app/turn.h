@@ -9,69 +9,73 @@
 #include "app/agent.h"
 #include "app/idem.h"
 #include "app/message.h"
+#include "app/price.h"
 #include "app/session.h"
-#include "llm/llm.h"
 
-enum turn_status { TURN_RUNNING = 1, TURN_DONE = 2, TURN_FAILED = 3 };
+enum turn_status { TURN_RUNNING = 1, TURN_DONE = 2, TURN_FAILED = 3, TURN_CANCELLED = 4 };
+
+#define TURN_COST_UNKNOWN PRICE_UNKNOWN
+#define TURN_LOST_CODE "worker_lost" /* error_code of a turn whose lease ran out */
 
 struct turn {
 	struct ident id, site, session, conversation;
 	int status; /* enum turn_status */
 	int64_t user_seq, answer_seq; /* 0: none (yet) */
-	struct bytes model, finish, error_code, error_detail;
+	struct bytes provider, model, finish, error_code, error_detail;
 	int64_t input_tokens, output_tokens;
-	struct bytes text; /* as far as it came */
+	int64_t cost;       /* in 1e-9 of the currency, or TURN_COST_UNKNOWN */
+	struct bytes log;   /* turn_log.h, as far as it came; kept when it tells more than the answer */
+	struct bytes steps; /* JSON array; empty: none */
 	bool has_key;
 	unsigned char key_hash[SECRET_HASH_SIZE]; /* of its Idempotency-Key */
 	int64_t created_at, ended_at;
 };
 
-/* What a turn begins with. */
-struct turn_start {
-	struct head *head; /* the session; when new_session is given, filled with the one that is made */
-	const struct session_new *new_session; /* NULL: the session exists */
-	const struct agent *agent;
-	struct message_new message;
-	const struct idem *idem;
-	const struct conversation *from; /* answer anew: on a branch of this conversation that leaves it after `at`, a message that is there; NULL: `message` is new */
-	int64_t at;
-	bool must_keep;       /* a retried one that must go on with its own message: there is no other */
-	struct ident retried; /* the failed turn that held this key; zero: none */
-	struct bytes user_json; /* out: the user's message as clients see it */
-};
-
-/*
- * Takes the lease, makes the session if asked to, stores the user's message (a retried turn's message is kept, not stored twice), the turn, and the
- * key, in one transaction; tells the cache. Errors: ERR_TURN_RUNNING, ERR_SESSION_ENDED, ERR_NOT_FOUND, ERR_REQUEST_RUNNING, ERR_DUPLICATE (own id
- * taken), or the database's.
- */
-enum err turn_begin(struct task *t, struct app *app, struct turn_start *in, struct turn *turn_r) MUST_CHECK;
-
-/* Renews the lease. *is_held_r is false when the turn was ended by somebody else. */
-enum err turn_renew(struct task *t, struct app *app, const struct turn *turn, bool *is_held_r) MUST_CHECK;
-/* Keeps the text so far, for readers that come back. */
-enum err turn_save(struct task *t, struct app *app, const struct turn *turn, struct bytes text) MUST_CHECK;
-
-/*
- * Ends a turn with its answer: message, turn, lease and key's answer in one transaction; tells the cache. answer_r is the JSON that clients get.
- * ERR_CONFLICT when the turn was ended by somebody else meanwhile.
- */
-enum err turn_finish(struct task *t, struct app *app, struct head *h, struct turn *turn, struct bytes user_json, const struct llm_result *result,
-		     struct bytes *answer_r) MUST_CHECK;
-
-/* Ends a turn as failed with the task's fault; its key is free to try again. The task keeps the fault. */
-void turn_fail(struct task *t, struct app *app, struct turn *turn, struct bytes text);
-
 /* A turn of a session; one whose lease has run out is ended first. ERR_NOT_FOUND. */
 enum err turn_get(struct task *t, struct app *app, const struct head *h, const struct ident *id, struct turn *turn_r) MUST_CHECK;
+/* Reads it as it is, on the caller's connection when it has one, else by itself; *lease_until_r is 0 when it holds no lease. ERR_NOT_FOUND. */
+enum err turn_read(struct task *t, struct app *app, struct db_conn *c, const struct ident *site, const struct ident *id, struct turn *turn_r,
+		   int64_t *lease_until_r) MUST_CHECK;
+/* What a follower needs of a turn of whose log it knows known_n bytes: its status, whether its lease has run out, and the log where it is longer. */
+enum err turn_peek(struct task *t, struct app *app, const struct ident *site, const struct ident *id, size_t known_n, int *status_r, bool *is_lost_r,
+		   struct bytes *log_r) MUST_CHECK;
+
+/* Which turns of a session to list, newest first. */
+struct turn_page {
+	struct ident before; /* zero: from the newest */
+	int64_t limit;
+	int status;          /* 0: any */
+};
+enum err turn_list(struct task *t, struct app *app, const struct head *h, const struct turn_page *page, struct turn **list_r, size_t *n_r) MUST_CHECK;
+
+/*
+ * The conversation's lease, locked within the caller's transaction. *is_free_r: nobody holds it, or not any more; *has_row_r: a row of it is there.
+ * The turn of one that has run out is ended.
+ */
+enum err turn_lock_lease(struct task *t, struct db_conn *c, const struct turn *u, bool *is_free_r, bool *has_row_r) MUST_CHECK;
+/* Gives the lease back within the transaction that ends the turn. */
+enum err turn_drop_lease(struct task *t, struct db_conn *c, const struct turn *u) MUST_CHECK;
+
+/* Ends a running turn as failed and releases its key; no harm when it has ended already. log: what it had said, or none to keep what is saved. */
+enum err turn_fail_in(struct task *t, struct db_conn *c, const struct turn *u, struct bytes code, struct bytes detail, struct bytes log) MUST_CHECK;
 
 /* Ends a turn if its lease has run out; nothing otherwise. */
 enum err turn_expire(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, const struct ident *id) MUST_CHECK;
 
-/* Adds the turn as clients see it. */
-void turn_render(struct buf *b, const struct head *h, const struct turn *turn);
+/* Adds the turn as clients see it; text is what it has said. */
+void turn_render(struct buf *b, const struct head *h, const struct turn *turn, struct bytes text);
 
-/* Removes up to `batch` turns of a conversation whose session is gone, and its lease. */
+/* The answer of a turn that is done or was cancelled, as clients get it and keys replay it. */
+struct turn_answer {
+	const struct head *head;
+	const struct turn *turn;
+	struct bytes text;         /* of its message */
+	struct bytes message_json; /* empty: there is none */
+	struct bytes user_json;
+};
+struct bytes turn_render_answer(struct arena *a, const struct turn_answer *an);
+
+/* Removes up to `batch` turns of a conversation whose session is gone, its lease and its queue. */
 enum err turn_purge(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, int64_t batch, int64_t *n_r) MUST_CHECK;
 
 extern const struct feature turn_feature;

@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * turn_api: turns over HTTP, as one JSON answer or as server-sent events: `turn`, then `delta` for each piece of text, then `done` or
- * `error`. Ids are the turn's and a number, so that a reader knows what it has.
+ * turn_api: turns over HTTP: begun, and watched as one JSON answer or as server-sent events.
  */
 #include "app/turn_api.h"
 
 #include <stddef.h>
 #include <stdio.h>
+#include <unistd.h>
 
+#include "app/conversation.h"
 #include "app/dispatch.h"
 #include "app/session_api.h"
 #include "app/site.h"
-#include "app/turn.h"
-#include "app/turn_run.h"
+#include "app/turn_keep.h"
+#include "app/turn_stream.h"
+#include "base/stamp.h"
 
-#define EVENT_ID_SIZE (IDENT_SIZE + 24)
+#define QUEUE_LOOK_MS 100
 
 struct turn_in {
-	struct bytes message, metadata, client_id, regenerate;
+	struct bytes message, metadata, client_id, regenerate, on_busy, on_disconnect;
+	int64_t max_iterations;
 	bool is_stream;
 };
 
@@ -32,7 +35,13 @@ struct chat_in {
 	  .help = "What the user says: a string, or an array of parts", .example = "\"Do you bake rye bread?\"" },                 \
 	{ .name = "stream", .type = FIELD_BOOL, .offset = (base) + offsetof(struct turn_in, is_stream), .help = "Answer with server-sent events" }, \
 	{ .name = "metadata", .type = FIELD_OBJECT, .max = 16384, .offset = (base) + offsetof(struct turn_in, metadata), .help = "Kept with the user's message" }, \
-	{ .name = "client_id", .type = FIELD_STRING, .min = 1, .max = 128, .offset = (base) + offsetof(struct turn_in, client_id), .help = "The client's own id of the message" }
+	{ .name = "client_id", .type = FIELD_STRING, .min = 1, .max = 128, .offset = (base) + offsetof(struct turn_in, client_id), .help = "The client's own id of the message" }, \
+	{ .name = "on_busy", .type = FIELD_ENUM, .choices = "reject|queue|interrupt", .offset = (base) + offsetof(struct turn_in, on_busy),              \
+	  .help = "While another turn runs in the conversation: refuse this one (the default), let it wait in order, or stop the other" },           \
+	{ .name = "on_disconnect", .type = FIELD_ENUM, .choices = "continue|cancel", .offset = (base) + offsetof(struct turn_in, on_disconnect),          \
+	  .help = "When the client hangs up: finish the turn (the default), or stop it" },                                                      \
+	{ .name = "max_iterations", .type = FIELD_INT, .min = 1, .max = 50, .offset = (base) + offsetof(struct turn_in, max_iterations),                  \
+	  .help = "Most answers of the model, tool calls included; the agent's or the setting's otherwise" }
 
 static const struct field turn_fields[] = {
 	TURN_FIELDS(0, 0),
@@ -60,29 +69,13 @@ struct serve {
 	struct turn_start start;
 	struct turn turn;
 	struct agent agent;
+	struct turn_stream stream;
 	bool gives_token;
-	int64_t n_events;
 };
 
-static const char *turn_text(const struct serve *s, char out[IDENT_SIZE])
+static bool is_word(struct bytes given, const char *word)
 {
-	ident_format(PREFIX_TURN, &s->turn.id, out);
-	return out;
-}
-
-static void send_event(struct serve *s, const char *event, struct bytes data)
-{
-	char id[EVENT_ID_SIZE], turn[IDENT_SIZE];
-	snprintf(id, sizeof id, "%s:%lld", turn_text(s, turn), (long long)s->n_events++);
-	if (!s->c->rs->is_client_gone)
-		http_stream_event(s->c->rs, id, event, data);
-}
-
-/* The members that name session and turn, for events and problems alike. */
-static void add_names(struct serve *s, struct buf *b)
-{
-	buf_member_string(b, "session_id", head_id(s->start.head));
-	render_ident(b, "turn_id", PREFIX_TURN, &s->turn.id);
+	return bytes_equal(given, bytes_of(word));
 }
 
 static void add_token(struct serve *s, struct buf *b)
@@ -91,15 +84,16 @@ static void add_token(struct serve *s, struct buf *b)
 		dispatch_add_token(s->c, b, &s->start.head->session, &s->start.head->user);
 }
 
-static void on_text(void *arg, struct bytes text)
+static void on_text(void *arg, struct bytes text, size_t at)
 {
 	struct serve *s = arg;
-	struct buf b;
-	buf_init(&b, s->c->task->arena, text.n + 32);
-	buf_add_char(&b, '{');
-	buf_member_string(&b, "text", text);
-	buf_add_char(&b, '}');
-	send_event(s, "delta", buf_bytes(&b));
+	turn_stream_text(&s->stream, text, (int64_t)at);
+}
+
+static void on_event(void *arg, const char *event, struct bytes data, size_t at)
+{
+	struct serve *s = arg;
+	turn_stream_send(&s->stream, event, data, (int64_t)at);
 }
 
 static void on_silence(void *arg)
@@ -109,36 +103,20 @@ static void on_silence(void *arg)
 		http_stream_heartbeat(s->c->rs);
 }
 
-static void begin_stream(struct serve *s)
+static bool is_gone(void *arg)
 {
-	struct buf b;
-	/* While a write waits nobody renews the lease (a third of it is the renewal's): the turn would be ended under its reader. */
-	http_stream_hurry(s->c->rs, s->c->app->conf->turn_lease / 4);
-	http_stream_begin(s->c->rs);
-	buf_init(&b, s->c->task->arena, 512 + s->start.user_json.n);
-	buf_add_char(&b, '{');
-	add_names(s, &b);
-	buf_member_json(&b, "user_message", s->start.user_json);
-	add_token(s, &b);
-	buf_add_char(&b, '}');
-	send_event(s, "turn", buf_bytes(&b));
+	const struct serve *s = arg;
+	return s->c->rs->is_client_gone;
 }
 
-static void send_error(struct serve *s, enum err e)
+static void begin_stream(struct serve *s)
 {
-	const struct fault *f = &s->c->task->fault;
-	struct buf b;
-	buf_init(&b, s->c->task->arena, 512);
-	buf_add_char(&b, '{');
-	buf_member_str(&b, "code", err_code(e));
-	buf_member_int(&b, "status", err_status(e));
-	buf_member_str(&b, "detail", f->detail ? f->detail : err_title(e));
-	add_names(s, &b);
-	int retry_after_s = dispatch_retry_after(s->c->task, e);
-	if (retry_after_s > 0)
-		buf_member_int(&b, "retry_after", retry_after_s);
-	buf_add_char(&b, '}');
-	send_event(s, "error", buf_bytes(&b));
+	turn_stream_init(&s->stream, s->c, s->start.head, &s->turn);
+	turn_stream_begin(&s->stream);
+	struct buf *b = turn_stream_open(&s->stream);
+	buf_member_json(b, "user_message", s->start.user_json);
+	add_token(s, b);
+	turn_stream_close(&s->stream, "turn", 0);
 }
 
 /* The stored answer with a token of its session behind it, where this call made the session. */
@@ -154,11 +132,11 @@ static struct bytes with_token(struct serve *s, struct bytes answer)
 	return buf_bytes(&b);
 }
 
-static void reply_done(struct serve *s, struct bytes answer)
+static void reply_done(struct serve *s, struct bytes answer, size_t at)
 {
 	answer = with_token(s, answer);
 	if (s->in->is_stream) {
-		send_event(s, "done", answer);
+		turn_stream_send(&s->stream, "done", answer, (int64_t)at);
 		return;
 	}
 	buf_clear(&s->c->rs->body);
@@ -191,25 +169,31 @@ static enum err run_begun(struct serve *s)
 {
 	struct call *c = s->c;
 	struct bytes answer;
-	struct turn_watch watch = { .arg = s };
+	struct turn_watch watch = { .arg = s, .client_fd = -1 };
+	struct turn_order order = { s->start.head, &s->agent, s->start.user_json, s->in->max_iterations };
 	c->audit_session = s->start.head->session;
+	if (is_word(s->in->on_disconnect, "cancel")) {
+		watch.client_fd = c->rs->sink.client_fd(c->rs->sink.arg);
+		watch.is_gone = is_gone;
+	}
 	if (s->in->is_stream) {
 		watch.on_text = on_text;
+		watch.on_event = on_event;
 		watch.on_silence = on_silence;
 		begin_stream(s);
 	}
-	enum err e = turn_run(c->task, c->app, s->start.head, &s->agent, &s->turn, s->start.user_json, &watch, &answer);
+	enum err e = turn_run(c->task, c->app, &order, &s->turn, &watch, &answer);
 	if (!e) {
-		reply_done(s, answer);
+		reply_done(s, answer, s->turn.log.n);
 		return ERR_OK;
 	}
 	if (s->in->is_stream) {
-		send_error(s, e);
+		turn_stream_error(&s->stream, e, (int64_t)s->turn.log.n);
 		return e;
 	}
 	struct buf extra;
 	buf_init(&extra, c->task->arena, 512);
-	add_names(s, &extra);
+	turn_stream_add_names(&extra, s->start.head, &s->turn);
 	add_token(s, &extra);
 	c->problem_extra = extra.p;
 	return e;
@@ -219,22 +203,34 @@ static enum err run_begun(struct serve *s)
 static enum err replay(struct serve *s, const struct idem_record *rec, struct head *h)
 {
 	struct call *c = s->c;
+	int64_t unused;
+	size_t at = 0;
 	enum err e = head_load(c->task, c->app, &c->who.site, &rec->session, h);
+	if (!e)
+		e = turn_read(c->task, c->app, NULL, &c->who.site, &rec->turn, &s->turn, &unused);
 	if (e)
 		return e;
 	head_settle(c->task, c->app, h);
 	http_header(c->rs, "Idempotent-Replayed", "true");
 	s->start.head = h;
-	s->turn.id = rec->turn;
 	s->start.user_json = jsonx_member(rec->body, "user_message");
 	if (s->in->is_stream) {
-		struct bytes text = jsonx_string(c->task->arena, jsonx_member(rec->body, "result"));
 		begin_stream(s);
-		if (text.n)
-			on_text(s, text);
+		struct bytes text = jsonx_string(c->task->arena, jsonx_member(rec->body, "result"));
+		at = turn_stream_replay(&s->stream, s->turn.log.n ? s->turn.log : text, 0);
 	}
-	reply_done(s, rec->body);
+	reply_done(s, rec->body, at);
 	return ERR_OK;
+}
+
+/* The turn of this key runs: whoever asks again can follow it. */
+static enum err fail_running(struct serve *s, const struct head *h, const struct turn *turn)
+{
+	struct buf extra;
+	buf_init(&extra, s->c->task->arena, 128);
+	turn_stream_add_names(&extra, h, turn);
+	s->c->problem_extra = extra.p;
+	return task_fail(s->c->task, ERR_REQUEST_RUNNING, "the turn of this Idempotency-Key is running");
 }
 
 /* What is stored under the request's key: *is_answered_r when that was replayed. A key whose turn was lost is freed first. */
@@ -253,7 +249,7 @@ static enum err look_up_key(struct serve *s, struct head *h, bool *is_answered_r
 		if (!e)
 			e = turn_get(c->task, c->app, &own, &rec.turn, &turn);
 		if (!e && turn.status == TURN_RUNNING)
-			return task_fail(c->task, ERR_REQUEST_RUNNING, "the turn of this Idempotency-Key is running");
+			return fail_running(s, &own, &turn);
 		if (!e)
 			e = idem_begin(c, &rec);
 		if (e)
@@ -298,6 +294,93 @@ static enum err find_regenerated(struct serve *s, struct conversation *from)
 	return e;
 }
 
+/* Asks the turns that run in the conversation to stop. */
+static enum err interrupt(struct serve *s)
+{
+	struct call *c = s->c;
+	const struct head *h = s->start.head;
+	struct turn_page page = { .limit = 10, .status = TURN_RUNNING };
+	struct turn *list;
+	size_t n;
+	enum err e = turn_list(c->task, c->app, h, &page, &list, &n);
+	for (size_t i = 0; !e && i < n; i++)
+		if (ident_equal(&list[i].conversation, &h->conversation))
+			e = turn_keep_cancel(c->task, c->app, &list[i]);
+	return e;
+}
+
+/* Tells a stream how many are ahead. */
+static void tell_ahead(struct serve *s, int64_t ahead)
+{
+	char data[48];
+	if (!s->in->is_stream)
+		return;
+	if (!s->stream.c)
+		turn_stream_init(&s->stream, s->c, s->start.head, &s->turn);
+	turn_stream_begin(&s->stream);
+	snprintf(data, sizeof data, "{\"position\":%lld}", (long long)ahead);
+	turn_stream_send(&s->stream, "queued", bytes_of(data), -1);
+}
+
+/* Waits until nobody is ahead. */
+static enum err wait_in_queue(struct serve *s, struct turn_ticket *ticket)
+{
+	struct call *c = s->c;
+	struct task part;
+	int64_t deadline = stamp_mono_ms() + c->app->conf->turn_timeout, ahead = 0, told = -1;
+	bool is_quitter = is_word(s->in->on_disconnect, "cancel");
+	enum err e;
+	task_open_part(&part, c->task);
+	while (!(e = task_take_fault(c->task, &part, turn_queue_look(&part, c->app, ticket, &ahead))) && ahead > 0) {
+		if (ahead != told)
+			tell_ahead(s, told = ahead);
+		if (stamp_mono_ms() > deadline)
+			e = task_fail(c->task, ERR_TURN_RUNNING, "other turns run in this conversation for too long");
+		else if (!turn_stream_wait(&s->stream, QUEUE_LOOK_MS) && is_quitter)
+			e = task_fail(c->task, ERR_CANCELLED, "the client hung up");
+		if (e)
+			break;
+		if (c->rs->is_client_gone) /* nothing to poll any more */
+			usleep(QUEUE_LOOK_MS * 1000);
+		task_reset_part(&part);
+	}
+	task_close_part(&part);
+	return e ? e : head_reload(c->task, c->app, s->start.head);
+}
+
+/* Begins the turn, when its time has come. */
+static enum err begin_turn(struct serve *s)
+{
+	struct call *c = s->c;
+	struct turn_ticket ticket = { .number = 0 };
+	bool interrupts = is_word(s->in->on_busy, "interrupt"), may_wait = interrupts || is_word(s->in->on_busy, "queue");
+	const struct head *h = s->start.head;
+	struct spend_who who = { &c->who.site, s->start.new_session || ident_is_zero(&h->user) ? NULL : &h->user, s->start.new_session ? NULL : &h->session };
+	enum err e = spend_check(c->task, c->app, &s->agent, &who, stamp_now());
+	if (!e)
+		e = turn_begin(c->task, c->app, &s->start, &s->turn);
+	while (e == ERR_TURN_RUNNING && may_wait && !s->start.new_session) {
+		task_clear_fault(c->task);
+		s->stream.c = c;
+		s->turn.id = (struct ident){ { 0 } };
+		e = interrupts ? interrupt(s) : ERR_OK;
+		if (!e && !ticket.number)
+			e = turn_queue_enter(c->task, c->app, &c->who.site, &h->conversation, interrupts, &ticket);
+		if (!e)
+			e = wait_in_queue(s, &ticket);
+		s->start.ticket = ticket.number;
+		if (!e)
+			e = turn_begin(c->task, c->app, &s->start, &s->turn);
+	}
+	if (e)
+		turn_queue_leave(c->task, c->app, &ticket);
+	if (e && c->rs->is_streaming) {
+		s->turn.id = (struct ident){ { 0 } };
+		turn_stream_error(&s->stream, e, -1);
+	}
+	return e;
+}
+
 /* Serves a turn whose session and agent are settled, but for its key. */
 static enum err serve(struct serve *s, struct head *h)
 {
@@ -319,7 +402,7 @@ static enum err serve(struct serve *s, struct head *h)
 	e = turn_enter(c->task, c->app);
 	if (e)
 		return e;
-	e = turn_begin(c->task, c->app, &s->start, &s->turn);
+	e = begin_turn(s);
 	if (!e)
 		e = run_begun(s);
 	turn_leave(c->app);
@@ -406,69 +489,9 @@ static enum err api_chat_message(struct call *c)
 	return e;
 }
 
-/* The text of an answer's content: a string, or its text parts one behind the other, as they were streamed. */
-static struct bytes content_text(struct arena *a, struct bytes content)
-{
-	struct jsonx_walk w;
-	struct buf b;
-	if (jsonx_type(content) == JSONX_STRING)
-		return jsonx_string(a, content);
-	buf_init(&b, a, content.n);
-	if (jsonx_type(content) != JSONX_ARRAY)
-		return buf_bytes(&b);
-	for (jsonx_walk_begin(&w, content); jsonx_walk_next(&w);) {
-		struct bytes text = jsonx_type(w.value) == JSONX_OBJECT ? jsonx_member(w.value, "text") : (struct bytes){ NULL, 0 };
-		if (jsonx_type(text) == JSONX_STRING)
-			buf_add_bytes(&b, jsonx_string(a, text));
-	}
-	return buf_bytes(&b);
-}
-
-/* The text of a turn that is done: that of its answer. */
-static enum err read_answer(struct call *c, struct turn *u)
-{
-	struct message_list list;
-	struct message_page page = { .after = u->answer_seq - 1, .limit = 1 };
-	enum err e = message_list(c->task, c->app, c->head, &page, &list);
-	if (e)
-		return e;
-	if (list.json.n)
-		u->text = content_text(c->task->arena, jsonx_member(list.json, "content"));
-	return ERR_OK;
-}
-
-static enum err api_turn_get(struct call *c)
-{
-	struct ident id;
-	struct turn turn;
-	if (!ident_parse(PREFIX_TURN, c->params[1], &id))
-		return task_fail(c->task, ERR_NOT_FOUND, "there is no such turn");
-	enum err e = turn_get(c->task, c->app, c->head, &id, &turn);
-	if (!e && turn.status == TURN_DONE && !ident_equal(&turn.conversation, &c->head->conversation)) {
-		char text[IDENT_SIZE];
-		ident_format(PREFIX_CONVERSATION, &turn.conversation, text);
-		e = conversation_enter(c->task, c->app, c->head, bytes_of(arena_strdup(c->task->arena, text)));
-		if (!e)
-			e = read_answer(c, &turn);
-	} else if (!e && turn.status == TURN_DONE) {
-		/* The head was read before the turn, from the cache or from the database: catch up with its answer. */
-		e = head_catch_up(c->task, c->app, c->head, turn.answer_seq);
-		if (!e && c->head->last_seq < turn.answer_seq)
-			e = head_reload(c->task, c->app, c->head);
-		if (!e)
-			e = read_answer(c, &turn);
-	}
-	if (e)
-		return e;
-	turn_render(&c->rs->body, c->head, &turn);
-	dispatch_reply(c, 200);
-	return ERR_OK;
-}
-
 static const struct api_route routes[] = {
 	{ HTTP_POST, "/v1/sessions/{s}/turns", SCOPE_SESSION, api_turn_create, &turn_table, NULL, ROUTE_OWN_IDEMPOTENCY | ROUTE_STREAMS,
 	  "Send a message and get the agent's answer", 200, "Answer" },
-	{ HTTP_GET, "/v1/sessions/{s}/turns/{t}", SCOPE_SESSION, api_turn_get, NULL, NULL, 0, "Get a turn, with the text as far as it has come", 200, "Turn" },
 	{ HTTP_POST, "/v1/chat/{agent}/message", SCOPE_START, api_chat_message, &chat_table, NULL, ROUTE_OWN_IDEMPOTENCY | ROUTE_STREAMS,
 	  "Send a message in one call: the session is made on the first one", 200, "Answer" },
 };

@@ -76,6 +76,9 @@ bool http_stream_event(struct http_response *rs, const char *id, const char *eve
 /* Sends and flushes a comment, so that silence is not taken for death. */
 bool http_stream_heartbeat(struct http_response *rs);
 
+/* Waits so many ms; false at once when the client hangs up. For whoever has nothing to send yet, streaming or not. */
+bool http_stream_wait(struct http_response *rs, int ms);
+
 /* Reads one of the words GET, POST, ... */
 enum http_method http_method_parse(struct bytes text);
 const char *http_method_name(enum http_method m);

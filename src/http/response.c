@@ -3,6 +3,7 @@
 #include "http/http.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -233,4 +234,12 @@ bool http_stream_heartbeat(struct http_response *rs)
 	if (rs->is_head)
 		return false;
 	return sink_write(rs, BYTES(":\n\n")) && sink_flush(rs);
+}
+
+/* Bytes that wait there may be the next request of a kept connection: only a hang-up counts. */
+bool http_stream_wait(struct http_response *rs, int ms)
+{
+	struct pollfd client = { .fd = rs->sink.client_fd(rs->sink.arg), .events = POLLRDHUP }; /* a negative one is passed over */
+
+	return !rs->is_client_gone && poll(&client, 1, ms) <= 0;
 }

@@ -30,6 +30,7 @@ struct llm_request {
 	size_t n_messages;
 	const struct llm_tool *tools;
 	size_t n_tools;
+	bool must_answer;          /* it may not ask for tools this time */
 	bool is_text_mode;         /* the model knows no tools: they are asked for in the words of text_mode.h */
 	double temperature;        /* negative: not sent */
 	int64_t max_output_tokens; /* 0: not sent */

@@ -61,6 +61,8 @@ static struct bytes make_body(struct task *t, const struct llm_request *rq)
 		buf_add_char(&b, '[');
 		request_add_tools(&b, rq, "input_schema", "", "");
 		buf_add_char(&b, ']');
+		if (rq->must_answer)
+			buf_member_json(&b, "tool_choice", BYTES("{\"type\":\"none\"}"));
 	}
 	buf_member_bool(&b, "stream", true);
 	if (request_has_temperature(rq) && takes_temperature(rq->model)) /* its scale ends at 1, that of agents at 2 */

@@ -33,6 +33,8 @@ static struct bytes make_body(struct task *t, const struct llm_request *rq)
 		buf_add_str(&b, "[{\"functionDeclarations\":[");
 		request_add_tools(&b, rq, "parametersJsonSchema", "", "");
 		buf_add_str(&b, "]}]");
+		if (rq->must_answer)
+			buf_member_json(&b, "toolConfig", BYTES("{\"functionCallingConfig\":{\"mode\":\"NONE\"}}"));
 	}
 	if (request_has_temperature(rq) || rq->max_output_tokens > 0) {
 		buf_add_member(&b, "generationConfig");

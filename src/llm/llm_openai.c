@@ -113,6 +113,8 @@ static struct bytes make_body(struct task *t, const struct llm_request *rq, bool
 		buf_add_char(&b, '[');
 		request_add_tools(&b, rq, "parameters", "{\"type\":\"function\",\"function\":", "}");
 		buf_add_char(&b, ']');
+		if (rq->must_answer)
+			buf_member_str(&b, "tool_choice", "none");
 	}
 	if (rq->max_output_tokens > 0)
 		buf_member_int(&b, to_vendor ? "max_completion_tokens" : "max_tokens", rq->max_output_tokens);

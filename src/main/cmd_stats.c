@@ -26,6 +26,7 @@ static const struct {
 	{ "turns_running", "TURNING", 7, IN(turns_running) },
 	{ "turns_done", "TURNS", 8, IN(turns_done) },
 	{ "turns_failed", "FAILED", 7, IN(turns_failed) },
+	{ "turns_cancelled", "STOPPED", 7, IN(turns_cancelled) },
 	{ "deletions", "DELETIONS", 9, IN(deletions) },
 };
 

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "app/turn.h"
+#include "app/turn_run.h"
 
 static int64_t count_messages(struct api *h)
 {
@@ -144,9 +144,9 @@ static const char *check_stream(struct api *h, const struct answer *a, const cha
 		struct jsonx_flaw flaw;
 		cr_assert(jsonx_check_strict(a->arena, e->data, &flaw), "%s", e->data.p);
 		cr_assert_str_eq(e->event, i == 0 ? "turn" : i + 1 < a->n_events ? "delta" : last);
-		cr_assert_str_eq(e->id, api_text(h, "%s:%zu", turn, i));
 		if (strcmp(e->event, "delta") == 0)
 			buf_add_bytes(&text, jsonx_string(a->arena, json_at(e->data, "text")));
+		cr_assert_str_eq(e->id, api_text(h, "%s:%zu", turn, text.n)); /* the position behind it */
 	}
 	return buf_bytes(&text).p;
 }
@@ -730,13 +730,15 @@ Test(turn, finished_twice_is_finished_once)
 	struct idem idem = { 0 };
 	struct turn turn;
 	struct bytes first, second;
-	struct llm_result result = { .finish = LLM_STOP, .text = BYTES("yes") };
+	struct message_new said = { .role = ROLE_ASSISTANT, .content = BYTES("\"yes\"") };
+	struct turn_outcome out = { .status = TURN_DONE, .finish = BYTES("stop"), .messages = &said, .n_messages = 1, .has_answer = true,
+				    .text = BYTES("yes"), .provider = BYTES("echo"), .model = BYTES("") };
 	cr_assert_eq(head_find(t, h->app, &h->home.id, bytes_of(id), &head), ERR_OK);
 	cr_assert_eq(agent_find(t, h->app, &h->home.id, BYTES("guide"), &agent), ERR_OK);
 	struct turn_start start = { .head = &head, .agent = &agent, .idem = &idem, .message = { .role = ROLE_USER, .content = BYTES("\"well?\"") } };
 	cr_assert_eq(turn_begin(t, h->app, &start, &turn), ERR_OK);
-	cr_assert_eq(turn_finish(t, h->app, &head, &turn, start.user_json, &result, &first), ERR_OK);
-	cr_assert_eq(turn_finish(t, h->app, &head, &turn, start.user_json, &result, &second), ERR_OK);
+	cr_assert_eq(turn_finish(t, h->app, &head, &turn, start.user_json, &out, &first), ERR_OK);
+	cr_assert_eq(turn_finish(t, h->app, &head, &turn, start.user_json, &out, &second), ERR_OK);
 	cr_assert(bytes_equal(first, second), "%s is not %s", first.p, second.p);
 	cr_assert_eq(count_messages(h), 2);
 	cr_assert_eq(count_leases(h), 0);
