@@ -152,6 +152,7 @@ static bool read_edited(struct chat_input *in, struct buf *b)
 	HistEvent ev;
 	int n = 0;
 	el_resize(in->edit);
+	el_set(in->edit, EL_PREP_TERM, 1); /* before the prompt: who sees it may type */
 	const char *line = el_gets(in->edit, &n);
 	if (!line || n <= 0 || in->is_interrupted)
 		return false;
@@ -199,14 +200,18 @@ static bool is_edited(const struct chat_input *in)
 
 /* ---- the lines ---- */
 
+static void prompt(struct chat_input *in, const char *text)
+{
+	fputs(text, in->prompts);
+	fflush(in->prompts);
+}
+
 /* A line as it comes; false when there is none. One that is too long is read to its end and not kept whole. */
 static bool read_plain(struct chat_input *in, struct buf *b)
 {
 	bool is_begun = false;
-	if (in->is_terminal) {
-		fputs(in->prompt, in->prompts);
-		fflush(in->prompts);
-	}
+	if (in->is_terminal)
+		prompt(in, in->prompt);
 	for (;;) {
 		int c = next_byte(in);
 		if (in->is_interrupted || (c < 0 && !is_begun))
@@ -235,7 +240,7 @@ enum chat_read chat_input_read(struct chat_input *in, struct arena *a, struct by
 		in->prompt = is_more ? PROMPT_MORE : PROMPT;
 		if (!read_line(in, &b)) {
 			if (in->is_terminal)
-				fputc('\n', in->prompts);
+				prompt(in, "\n");
 			if (in->is_interrupted || !is_more)
 				return in->is_interrupted ? CHAT_READ_INTERRUPTED : CHAT_READ_END;
 			break;
@@ -258,10 +263,12 @@ bool chat_input_confirm(struct chat_input *in, struct arena *a, const char *ques
 	return read_line(in, &b) && b.n > 0 && (b.p[0] == 'y' || b.p[0] == 'Y');
 }
 
-struct chat_input *chat_input_open(int signal_fd, bool is_terminal, FILE *prompts, const char *history_path)
+struct chat_input *chat_input_open(int signal_fd, int terminal_fd, const char *history_path)
 {
 	struct chat_input *in = calloc(1, sizeof *in);
-	if (!in)
+	bool is_terminal = terminal_fd >= 0;
+	FILE *prompts = is_terminal ? fdopen(fcntl(terminal_fd, F_DUPFD_CLOEXEC, 0), "w") : NULL; /* standard error writes each character by itself */
+	if (!in || (is_terminal && !prompts))
 		abort();
 	in->signal_fd = signal_fd;
 	in->is_terminal = is_terminal;
@@ -276,8 +283,10 @@ void chat_input_close(struct chat_input **in)
 {
 	if (!*in)
 		return;
-	if ((*in)->is_terminal)
+	if ((*in)->is_terminal) {
 		editor_close(*in);
+		fclose((*in)->prompts);
+	}
 	free(*in);
 	*in = NULL;
 }

@@ -11,10 +11,10 @@
 struct chat_input;
 
 /*
- * Reads standard input. `signal_fd` becomes readable when the user wants to leave (SIGINT); -1: none. With is_terminal there are prompts on `prompts`,
- * and lines are kept in `history_path` (NULL: nowhere; made with its folder, mode 0600), where libedit was there to build with.
+ * Reads standard input. `signal_fd` becomes readable when the user wants to leave (SIGINT); -1: none. With a terminal_fd there are prompts on it, and
+ * lines are kept in `history_path` (NULL: nowhere; made with its folder, mode 0600), where libedit was there to build with; -1: nobody types.
  */
-struct chat_input *chat_input_open(int signal_fd, bool is_terminal, FILE *prompts, const char *history_path);
+struct chat_input *chat_input_open(int signal_fd, int terminal_fd, const char *history_path);
 void chat_input_close(struct chat_input **in);
 
 enum chat_read { CHAT_READ_LINE, CHAT_READ_END, CHAT_READ_INTERRUPTED, CHAT_READ_TOO_LONG };

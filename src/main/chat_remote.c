@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* chat_remote: requests to a server over HTTP. */
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -14,7 +15,9 @@
 /* Plain HTTP shows the key to whoever listens: it is for this machine alone. */
 static bool is_own_machine(const char *host)
 {
-	return strcasecmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "[::1]") == 0;
+	struct in_addr v4;
+	bool is_v4 = inet_pton(AF_INET, host, &v4) == 1;
+	return strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 || (is_v4 && ntohl(v4.s_addr) >> 24 == 127);
 }
 
 static char *part(struct arena *a, CURLU *url, CURLUPart which, unsigned flags)

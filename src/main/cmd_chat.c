@@ -352,7 +352,7 @@ static int cmd_chat(struct cli *c)
 	secret_wipe(key, sizeof key);
 	if (e)
 		return cli_fail(c, e);
-	chat.input = chat_input_open(chat.signal_fd, chat.is_interactive, stderr, chat_input_history_path(c->task->arena));
+	chat.input = chat_input_open(chat.signal_fd, chat.is_interactive ? STDERR_FILENO : -1, chat_input_history_path(c->task->arena));
 	int status = run_chat(&chat);
 	chat_input_close(&chat.input);
 	chat_talk_close(&chat.talk);
