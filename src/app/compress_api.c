@@ -9,7 +9,9 @@
 #include "app/compress.h"
 #include "app/conversation.h"
 #include "app/dispatch.h"
+#include "app/spend.h"
 #include "app/turn_run.h"
+#include "base/stamp.h"
 #include "base/tokens.h"
 
 #define KEEP_MESSAGES 20
@@ -71,6 +73,11 @@ static struct bytes trimmed(struct bytes s)
 	return s;
 }
 
+static struct spend_who who_pays(const struct call *c)
+{
+	return (struct spend_who){ &c->head->site, &c->head->user, &c->head->session };
+}
+
 /* Asks the provider for the summary. One that is empty, or saves nothing, is an error: what is stored stays as it is. */
 static enum err compress_by_provider(struct call *c, const struct agent *agent, struct compress *x)
 {
@@ -87,12 +94,16 @@ static enum err compress_by_provider(struct call *c, const struct agent *agent, 
 	struct llm_request rq = { .instructions = bytes_of(arena_printf(t->arena, ORDER, (long long)x->budget * 3 / 4)), .messages = &message, .n_messages = 1,
 				  .temperature = -1, .max_output_tokens = x->budget };
 	struct attempt_events ev = { .arg = NULL };
-	struct attempt_outcome out;
+	struct attempt_outcome out = { .n_calls = 0 };
+	struct spend_who who = who_pays(c);
+	struct spend_bill bill = { 0 };
 	enum err e = turn_enter(t, c->app);
 	if (e)
 		return e;
 	e = attempt_run(t, c->app, agent, &rq, -1, &ev, &out);
 	turn_leave(c->app);
+	spend_charge_attempt(t, c->app, &bill, agent, &rq, &out);
+	spend_pay(t, c->app, &who, &bill, 0);
 	if (e)
 		return e;
 	x->made.method = BYTES(METHOD_PROVIDER);
@@ -105,7 +116,7 @@ static enum err compress_by_provider(struct call *c, const struct agent *agent, 
 	return ERR_OK;
 }
 
-/* Whether the provider is to be asked; agent_r is the session's then. */
+/* Whether the provider is to be asked; agent_r is the session's then. Unless it was asked for, it is not where a cap on spending is reached. */
 static enum err choose_method(struct call *c, const struct compress_in *in, struct agent *agent_r, bool *by_provider_r)
 {
 	*by_provider_r = false;
@@ -121,6 +132,13 @@ static enum err choose_method(struct call *c, const struct compress_in *in, stru
 	bool is_echo = !e && bytes_equal(agent_r->provider, BYTES("echo"));
 	if (is_echo && in->method.p)
 		return task_fail(c->task, ERR_CONFLICT, "the session's agent only echoes: it makes no summaries");
+	struct spend_who who = who_pays(c);
+	if (!e && !is_echo)
+		e = spend_check(c->task, c->app, agent_r, &who, stamp_now());
+	if (e == ERR_SPEND_CAP && !in->method.p) {
+		task_clear_fault(c->task);
+		return ERR_OK;
+	}
 	*by_provider_r = !e && !is_echo;
 	return e;
 }

@@ -45,7 +45,7 @@ static const struct route_notes notes[] = {
 	{ HTTP_POST, "/v1/sessions/{s}/messages/{m}/edit", .codes = "forbidden|session_ended|corrupt_record" },
 	{ HTTP_POST, "/v1/sessions/{s}/messages/{m}/redact", .codes = "forbidden" },
 	{ HTTP_GET, "/v1/sessions/{s}/context", .codes = "corrupt_record" },
-	{ HTTP_POST, "/v1/sessions/{s}/compress", .codes = "conflict|busy|corrupt_record|" PROVIDER_CODES },
+	{ HTTP_POST, "/v1/sessions/{s}/compress", .codes = "conflict|spend_cap_reached|busy|corrupt_record|" PROVIDER_CODES },
 	{ HTTP_POST, "/v1/sessions/{s}/turns", .codes = TURN_CODES,
 	  .body = "'oneOf':[{'required':['message'],'properties':{'regenerate':false}},{'required':['regenerate'],"
 		  "'properties':{'message':false,'metadata':false,'client_id':false}}]" },

@@ -13,8 +13,10 @@
 #include <time.h>
 
 #include "app/render.h"
+#include "base/log.h"
 #include "base/metrics.h"
 #include "base/stamp.h"
+#include "base/tokens.h"
 
 #define FILE_MAX ((size_t)1 << 20)
 #define CURRENCY_MAX 16
@@ -24,19 +26,20 @@
 enum scope_of { OF_SESSION = 1, OF_USER = 2, OF_SITE = 3 }; /* stored */
 
 #define COUNT_MAX "9000000000000000000"
-#define ROW "(?, ?, ?, ?, ?, ?, ?, 1, ?)"
-#define ROW_ARGS 8
+#define ROW "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+#define ROW_ARGS 9
 #define INTO "INSERT INTO spend (site, scope, subject, period, nano, input_tokens, output_tokens, turns, updated_at) VALUES "
 #define RAISE_MARIADB(c) #c " = " #c " + LEAST(VALUES(" #c "), " COUNT_MAX " - " #c ")"
 #define RAISE_SQLITE(c) #c " = " #c " + MIN(excluded." #c ", " COUNT_MAX " - " #c ")"
 #define ADD(rows)                                                                                                      \
 	{ INTO rows " ON DUPLICATE KEY UPDATE " RAISE_MARIADB(nano) ", " RAISE_MARIADB(input_tokens) ", " RAISE_MARIADB(output_tokens)  \
-	  ", turns = turns + 1, updated_at = VALUES(updated_at)",                                                      \
+	  ", turns = turns + VALUES(turns), updated_at = VALUES(updated_at)",                                                      \
 	  INTO rows " ON CONFLICT (site, scope, subject, period) DO UPDATE SET " RAISE_SQLITE(nano) ", " RAISE_SQLITE(input_tokens) ", " \
-	  RAISE_SQLITE(output_tokens) ", turns = turns + 1, updated_at = excluded.updated_at", NULL }
+	  RAISE_SQLITE(output_tokens) ", turns = turns + excluded.turns, updated_at = excluded.updated_at", NULL }
+#define SESSION_SQL "SELECT status FROM sessions WHERE id = ? AND site = ?"
 #define SPENT(scope) "SELECT scope, period, nano FROM spend WHERE site = ? AND scope = " #scope " AND subject = ? AND period BETWEEN ? AND ?"
 
-enum { ADD_ONE, ADD_TWO, ADD_THREE, CHECK, DAYS, FORGET, OLD };
+enum { ADD_ONE, ADD_TWO, ADD_THREE, CHECK, DAYS, FORGET, OLD, SESSION };
 static const struct db_stmt stmts[] = {
 	[ADD_ONE] = ADD(ROW),
 	[ADD_TWO] = ADD(ROW ", " ROW),
@@ -45,6 +48,7 @@ static const struct db_stmt stmts[] = {
 	[DAYS] = { "SELECT period, turns, input_tokens, output_tokens, nano FROM spend WHERE site = ? AND scope = ? AND subject = ? AND period BETWEEN ? AND ?"
 		   " ORDER BY period", NULL, NULL },
 	[FORGET] = { "DELETE FROM spend WHERE site = ? AND scope = 1 AND subject = ? AND period = 0", NULL, NULL },
+	[SESSION] = { SESSION_SQL " LOCK IN SHARE MODE", SESSION_SQL, NULL },
 	[OLD] = { "DELETE FROM spend WHERE scope = 2 AND period < ? ORDER BY period LIMIT ?",
 		  "DELETE FROM spend WHERE (site, scope, subject, period) IN"
 		  " (SELECT site, scope, subject, period FROM spend WHERE scope = 2 AND period < ? ORDER BY period LIMIT ?)", "the janitor's, of all sites" },
@@ -160,6 +164,31 @@ void spend_charge(const struct app *app, struct spend_bill *bill, struct bytes p
 		metric_add(METRIC_cost_nano_total, nano);
 	else
 		metric_add(METRIC_calls_unpriced_total, 1);
+}
+
+/* What a call may have used that was cut off: all of its prompt, and the text that came. */
+static struct llm_usage estimate(struct task *t, const struct llm_request *rq, const struct llm_result *result)
+{
+	struct llm_usage u = { .input_tokens = tokens_of_text(rq->instructions), .is_known = true };
+	for (size_t i = 0; i < rq->n_messages; i++)
+		u.input_tokens += TOKENS_MESSAGE + tokens_of_content(t->arena, rq->messages[i].content) + tokens_of_text(rq->messages[i].extra);
+	for (size_t i = 0; i < rq->n_tools; i++)
+		u.input_tokens += TOKENS_MESSAGE + tokens_of_text(rq->tools[i].description) + tokens_of_text(rq->tools[i].parameters);
+	u.output_tokens = tokens_of_text(result->text) + tokens_of_text(result->tool_calls);
+	return u;
+}
+
+void spend_charge_attempt(struct task *t, const struct app *app, struct spend_bill *bill, const struct agent *agent, const struct llm_request *rq,
+			  const struct attempt_outcome *out)
+{
+	const struct llm_result *result = &out->result;
+	struct llm_usage usage = result->usage;
+	if (out->wasted.is_known)
+		spend_charge(app, bill, agent->provider, agent->model, (struct bytes){ NULL, 0 }, &out->wasted);
+	if (!usage.is_known && (result->text.n || result->tool_calls.n || result->parts.n))
+		usage = estimate(t, rq, result);
+	if (usage.is_known)
+		spend_charge(app, bill, out->provider, out->model, result->model, &usage);
 }
 
 int64_t spend_cost(const struct spend_bill *bill)
@@ -319,7 +348,7 @@ enum err spend_check(struct task *t, struct app *app, const struct agent *agent,
 /* ---- counters ---- */
 
 static struct db_arg *put_row(struct db_arg *at, enum scope_of scope, const struct spend_who *who, const struct ident *subject, int64_t period,
-			      const struct spend_bill *bill, int64_t now)
+			      const struct spend_bill *bill, int turns, int64_t now)
 {
 	*at++ = db_ident(who->site);
 	*at++ = db_int(scope);
@@ -328,23 +357,62 @@ static struct db_arg *put_row(struct db_arg *at, enum scope_of scope, const stru
 	*at++ = db_int(bill->nano);
 	*at++ = db_int(bill->input_tokens);
 	*at++ = db_int(bill->output_tokens);
+	*at++ = db_int(turns);
 	*at++ = db_int(now);
 	return at;
 }
 
-enum err spend_add(struct task *t, struct db_conn *c, const struct spend_who *who, const struct spend_bill *bill, int64_t now)
+static bool is_nothing(const struct spend_bill *bill)
+{
+	return bill->nano == 0 && bill->input_tokens == 0 && bill->output_tokens == 0 && !bill->is_unknown;
+}
+
+static enum err add_rows(struct task *t, struct db_conn *c, const struct spend_who *who, const struct spend_bill *bill, int turns, int64_t now)
 {
 	struct db_arg args[3 * ROW_ARGS], *end = args;
 	int64_t today = spend_date(now);
-	if (bill->nano == 0 && bill->input_tokens == 0 && bill->output_tokens == 0 && !bill->is_unknown)
-		return ERR_OK;
 	if (who->session)
-		end = put_row(end, OF_SESSION, who, who->session, 0, bill, now);
+		end = put_row(end, OF_SESSION, who, who->session, 0, bill, turns, now);
 	if (who->user)
-		end = put_row(end, OF_USER, who, who->user, today, bill, now);
-	end = put_row(end, OF_SITE, who, &no_subject, today, bill, now);
+		end = put_row(end, OF_USER, who, who->user, today, bill, turns, now);
+	end = put_row(end, OF_SITE, who, &no_subject, today, bill, turns, now);
 	size_t n = (size_t)(end - args);
 	return db_run(t, c, &stmts[ADD_ONE + n / ROW_ARGS - 1], args, n, NULL);
+}
+
+enum err spend_add(struct task *t, struct db_conn *c, const struct spend_who *who, const struct spend_bill *bill, int64_t now)
+{
+	return is_nothing(bill) ? ERR_OK : add_rows(t, c, who, bill, 1, now);
+}
+
+struct payment {
+	struct spend_who who;
+	const struct spend_bill *bill;
+	int turns;
+};
+
+/* Holds the session's row, so that a deletion comes either before this or behind it and takes its row of spending along. */
+static enum err pay_in(struct task *t, struct db_conn *c, void *arg)
+{
+	const struct payment *x = arg;
+	struct spend_who who = x->who;
+	struct db_rows *r;
+	enum err e = ERR_OK;
+	if (who.session)
+		e = db_query(t, c, &stmts[SESSION], DB_ARGS(db_ident(who.session), db_ident(who.site)), &r);
+	if (!e && who.session && r->n_rows == 0)
+		who.session = NULL;
+	return e ? e : add_rows(t, c, &who, x->bill, x->turns, stamp_now());
+}
+
+void spend_pay(struct task *t, struct app *app, const struct spend_who *who, const struct spend_bill *bill, int turns)
+{
+	struct fault kept = t->fault;
+	struct payment x = { *who, bill, turns };
+	enum err e = is_nothing(bill) ? ERR_OK : store_transact(t, app, pay_in, &x);
+	if (e)
+		log_error(t, "spend_not_counted", { "nano", NULL, bill->nano }, { "code", err_code(e), 0 }, { "internal", t->fault.internal ? t->fault.internal : "", 0 });
+	t->fault = kept;
 }
 
 enum err spend_forget(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session)

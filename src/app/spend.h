@@ -6,10 +6,9 @@
 #ifndef PARLEY_APP_SPEND_H
 #define PARLEY_APP_SPEND_H
 
-#include "app/agent.h"
+#include "app/attempt.h"
 #include "app/price.h"
 #include "app/site.h"
-#include "llm/llm.h"
 
 /* Prices as this process read them at its start. */
 struct spend_prices;
@@ -39,6 +38,14 @@ struct spend_bill {
 void spend_charge(const struct app *app, struct spend_bill *bill, struct bytes provider, struct bytes model, struct bytes answered,
 		  const struct llm_usage *usage);
 
+/*
+ * Adds all calls of an attempt, whether it came to an answer or not. One that broke off after it had begun to answer, before its usage was told, is
+ * charged with an estimate from the request and the text: who hangs up in time does not go free. The calls before the last are charged at the
+ * agent's own price.
+ */
+void spend_charge_attempt(struct task *t, const struct app *app, struct spend_bill *bill, const struct agent *agent, const struct llm_request *rq,
+			  const struct attempt_outcome *out);
+
 /* The cost of the whole, for turns.cost and clients: nano, or PRICE_UNKNOWN. */
 int64_t spend_cost(const struct spend_bill *bill);
 
@@ -53,6 +60,12 @@ enum err spend_check(struct task *t, struct app *app, const struct agent *agent,
  * that no two of these wait for each other. A bill of nothing is not entered. `now` decides the day.
  */
 enum err spend_add(struct task *t, struct db_conn *c, const struct spend_who *who, const struct spend_bill *bill, int64_t now) MUST_CHECK;
+
+/*
+ * The same in a transaction of its own, for calls that are no turn, and for turns that failed: their session may be gone, and is left out then. `turns` is what
+ * they count as, 0 or 1. A failure is only logged: what was paid for goes on. The task keeps its fault.
+ */
+void spend_pay(struct task *t, struct app *app, const struct spend_who *who, const struct spend_bill *bill, int turns);
 
 /* Within the transaction that removes a session, behind the detaching of its conversations: forgets what it cost. Its user's and site's stay. */
 enum err spend_forget(struct task *t, struct db_conn *c, const struct ident *site, const struct ident *session) MUST_CHECK;

@@ -454,6 +454,48 @@ Test(compress, the_agents_provider_writes_the_summary)
 	api_close(&h);
 }
 
+static void priced(struct conf *c)
+{
+	allow_local(c);
+	c->key_ttl = 0;
+	c->prices = "m=1000/1000";
+	c->spend_cap_site_day = "0.000000001";
+}
+
+static int64_t spent(struct api *h)
+{
+	return sql_int(h, "SELECT nano FROM spend WHERE site = ? AND scope = 3 AND turns = 0", DB_ARGS(db_ident(&h->home.id)));
+}
+
+/* TRN-11: a summary is paid for as a turn is, though it is none. */
+Test(compress, costs_what_the_provider_takes_and_stops_at_a_cap)
+{
+	struct api *h = api_open_with(0, priced);
+	static struct provider_stub p = { .text = NULL };
+	start_provider(h, &p);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"writer\"}", NULL);
+	talk(h, id, 20);
+	struct answer a = compress(h, id, "{\"keep_messages\":30}");
+	assert_code(a, 502, "provider_failed");
+	cr_assert_eq(sql_int(h, "SELECT COUNT(*) FROM spend WHERE site = ?", DB_ARGS(db_ident(&h->home.id))), 0, "what refuses takes nothing");
+	p.text = "Bicycles.";
+	a = compress(h, id, "{\"keep_messages\":30}");
+	must_be(a, 200);
+	assert_str(a, "method", "provider");
+	cr_assert_gt(spent(h), 100 * 1000000, "the provider said no usage: its prompt of more than 100 tokens is estimated");
+	struct answer stats = api_get(h, h->sk, "/v1/sessions/%s/stats", id);
+	assert_int(stats, "usage.turns", 0);
+	cr_assert_gt(int_at(&stats, "usage.input_tokens"), 100);
+	a = compress(h, id, "{\"keep_messages\":20,\"method\":\"provider\"}");
+	assert_code(a, 429, "spend_cap_reached");
+	cr_assert_not_null(header_of(&a, "Retry-After"));
+	a = compress(h, id, "{\"keep_messages\":10}");
+	must_be(a, 200);
+	assert_str(a, "method", "extract");
+	stop_provider(&p);
+	api_close(&h);
+}
+
 /* MSG-8: a failed compression leaves history and summary as they were. */
 Test(compress, a_failure_leaves_everything_as_it_was)
 {

@@ -584,3 +584,65 @@ Test(spend, a_site_sees_its_months_and_its_users)
 	assert_code(public, 403, "forbidden");
 	api_close(&h);
 }
+
+/* ---- attempts, and what is paid outside of a turn's transaction ---- */
+
+static struct spend_bill charged_attempt(struct api *h, const struct attempt_outcome *out)
+{
+	static const struct llm_message message = { { "user", 4 }, { "\"four words of text\"", 20 }, { NULL, 0 } };
+	struct agent agent = agent_named("cloud", "big");
+	struct llm_request rq = { .instructions = BYTES("Be brief."), .messages = &message, .n_messages = 1 };
+	struct spend_bill bill = { 0 };
+	spend_charge_attempt(&h->task, h->app, &bill, &agent, &rq, out);
+	return bill;
+}
+
+Test(spend, an_attempt_costs_what_its_calls_took)
+{
+	struct api *h = api_open_with(0, priced);
+	struct attempt_outcome out = { .n_calls = 2, .provider = BYTES("echo"), .model = BYTES("x"),
+				       .result.usage = { .input_tokens = 10, .output_tokens = 1, .is_known = true } };
+	struct spend_bill bill = charged_attempt(h, &out);
+	cr_assert_eq(spend_cost(&bill), 10 * 1000000 + 2000000, "whoever answered has the price");
+	out.wasted = (struct llm_usage){ .input_tokens = 100, .is_known = true };
+	bill = charged_attempt(h, &out);
+	cr_assert_eq(spend_cost(&bill), 10 * 1000000 + 2000000 + 100 * 10000);
+	cr_assert_eq(bill.input_tokens, 110);
+	api_close(&h);
+}
+
+/* Whoever cancels before the provider has told its usage does not go free. */
+Test(spend, an_attempt_that_was_cut_off_is_estimated)
+{
+	struct api *h = api_open_with(0, priced);
+	struct attempt_outcome none = { .n_calls = 1, .provider = BYTES("cloud"), .model = BYTES("big") }, cut = none;
+	cut.result.text = BYTES("It was a dark and stormy");
+	struct spend_bill nothing = charged_attempt(h, &none), some = charged_attempt(h, &cut);
+	cr_assert(spend_cost(&nothing) == 0 && nothing.input_tokens == 0, "one that never began to answer is not charged for");
+	cr_assert(some.input_tokens >= 6 && some.input_tokens < 40, "%lld", (long long)some.input_tokens);
+	cr_assert(some.output_tokens >= 6 && some.output_tokens < 20);
+	cr_assert_eq(spend_cost(&some), some.input_tokens * 10000 + some.output_tokens * 20000);
+	api_close(&h);
+}
+
+Test(spend, is_paid_also_where_the_session_is_gone)
+{
+	struct api *h = api_open_with(0, priced);
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	struct person p = { .user = ident_new(), .session = ident_of("ses_", id) };
+	struct spend_bill bill = { .nano = 5, .input_tokens = 1 }, nothing = { 0 };
+	p.who = (struct spend_who){ &h->home.id, &p.user, &p.session };
+	cr_assert_eq(task_fail(&h->task, ERR_PROVIDER_CUT, "kept"), ERR_PROVIDER_CUT);
+	spend_pay(&h->task, h->app, &p.who, &bill, 1);
+	spend_pay(&h->task, h->app, &p.who, &bill, 0);
+	spend_pay(&h->task, h->app, &p.who, &nothing, 1);
+	cr_assert_str_eq(h->task.fault.detail, "kept");
+	cr_assert(of_session(h, &p).nano == 10 && of_session(h, &p).turns == 1);
+	struct answer a = api_delete(h, h->sk, "/v1/sessions/%s", id);
+	must_be(a, 204);
+	spend_pay(&h->task, h->app, &p.who, &bill, 1);
+	cr_assert_eq(of_session(h, &p).turns, 0, "no row is left behind for nobody");
+	struct spend_sum s = of_month(h, &h->home.id, &p.user, spend_date(stamp_now()) / 100);
+	cr_assert(s.nano == 15 && s.turns == 2);
+	api_close(&h);
+}
