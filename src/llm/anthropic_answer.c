@@ -265,11 +265,12 @@ static enum err take_object(void *arg, struct bytes event)
 
 /* ---- the driver's functions ---- */
 
-struct llm_parser *anthropic_answer_begin(struct task *t, int status, int retry_after_s, const struct llm_events *ev,
-					  struct llm_result *result_r)
+struct llm_parser *anthropic_answer_begin(struct task *t, const struct llm_provider *p, int status, int retry_after_s,
+					  const struct llm_events *ev, struct llm_result *result_r)
 {
 	struct llm_parser *ps = arena_alloc(t->arena, sizeof(*ps));
 
+	(void)p;
 	answer_begin(&ps->an, t, status, retry_after_s, ev, result_r);
 	ps->an.take = take_object;
 	ps->an.arg = ps;

@@ -16,6 +16,7 @@ static const struct llm_driver *const drivers[] = { &llm_echo, &llm_openai, &llm
 
 struct llm_run {
 	struct task *task;
+	const struct llm_provider *provider;
 	const struct llm_driver *driver;
 	const struct llm_events *ev;
 	struct llm_result *result;
@@ -53,7 +54,7 @@ static enum err on_status(void *arg, int status, int retry_after_s)
 
 	run->status = status;
 	run->last_byte = stamp_mono_ms();
-	run->parser = run->driver->parse_begin(run->task, status, retry_after_s, run->ev, run->result);
+	run->parser = run->driver->parse_begin(run->task, run->provider, status, retry_after_s, run->ev, run->result);
 	return ERR_OK;
 }
 
@@ -121,7 +122,7 @@ static enum err call(struct task *t, const struct llm_provider *p, const struct 
 		     int client_fd, int tick_ms, const struct llm_events *ev, struct llm_result *result_r)
 {
 	const struct llm_driver *driver = find_driver(bytes_of(p->kind));
-	struct llm_run run = { .task = t, .driver = driver, .ev = ev, .result = result_r, .tick_ms = tick_ms };
+	struct llm_run run = { .task = t, .provider = p, .driver = driver, .ev = ev, .result = result_r, .tick_ms = tick_ms };
 	struct fetch_events events = { &run, on_status, on_body, on_tick };
 	struct fetch_request request;
 	enum err e;

@@ -9,15 +9,13 @@
 #include "llm/request.h"
 
 /* The vendor's own service took up new names that many compatible servers do not know. */
-static bool is_vendor(const char *base_url)
+static bool is_vendor(struct bytes host)
 {
 	static const char vendor[] = "api.openai.com";
-	const char *host = strstr(base_url, "://");
+	const char *port = host.n > 0 ? memchr(host.p, ':', host.n) : NULL;
+	size_t n = port ? (size_t)(port - host.p) : host.n;
 
-	if (!host)
-		return false;
-	host += 3;
-	return strcspn(host, "/:?#") == sizeof(vendor) - 1 && strncasecmp(host, vendor, sizeof(vendor) - 1) == 0;
+	return n == sizeof(vendor) - 1 && strncasecmp(host.p, vendor, n) == 0;
 }
 
 /* The vendor's reasoning models refuse a temperature: o1, o3-mini, gpt-5, gpt-6-pro ..., also where they were tuned ("ft:o4-mini:..."). */
@@ -30,23 +28,81 @@ static bool takes_temperature(const char *model)
 	return strncmp(model, "gpt-", 4) != 0 || strtol(model + 4, NULL, 10) < 5;
 }
 
-/* The stored content in the provider's form: a string, or an array of the parts it knows, or "" when none is left. */
+/* Adds the text of a part in the provider's form, if it is mere text. */
+static bool add_plain(struct buf *plain, struct bytes said)
+{
+	struct bytes text = jsonx_member(said, "text");
+	struct jsonx_walk w;
+	size_t n = 0;
+
+	for (jsonx_walk_begin(&w, said); jsonx_walk_next(&w);)
+		n++;
+	if (n != 2 || !is_string(text))
+		return false;
+	buf_add_bytes(plain, jsonx_string(plain->arena, text));
+	return true;
+}
+
+/*
+ * The stored content in the provider's form: a string, or an array of the parts it knows, or "" when none is left. Many servers take an array of the
+ * user alone, so that mere text of others is a string.
+ */
 static struct bytes make_content(struct task *t, struct bytes role, struct bytes content)
 {
+	bool is_plain = bytes_equal(role, BYTES("assistant")) || bytes_equal(role, BYTES("tool"));
+	struct buf parts, plain, quoted;
 	struct jsonx_walk w;
-	struct buf parts;
 
 	if (is_string(content))
 		return content;
 	if (jsonx_type(content) != JSONX_ARRAY)
 		return BYTES("\"\"");
 	buf_init(&parts, t->arena, content.n);
-	jsonx_walk_begin(&w, content);
-	while (jsonx_walk_next(&w))
+	buf_init(&plain, t->arena, 0);
+	for (jsonx_walk_begin(&w, content); jsonx_walk_next(&w);) {
+		size_t at = parts.n;
+
 		convert_openai_part(&parts, role, w.value);
+		at += at > 0 ? 1 : 0;
+		if (is_plain && parts.n > at)
+			is_plain = add_plain(&plain, (struct bytes){ parts.p + at, parts.n - at });
+	}
 	if (parts.n == 0)
 		return BYTES("\"\"");
-	return bytes_of(arena_printf(t->arena, "[%s]", buf_bytes(&parts).p)); /* JSON holds no NUL */
+	if (!is_plain)
+		return bytes_of(arena_printf(t->arena, "[%s]", buf_bytes(&parts).p)); /* JSON holds no NUL */
+	buf_init(&quoted, t->arena, plain.n + 16);
+	buf_add_json(&quoted, buf_bytes(&plain));
+	return buf_bytes(&quoted);
+}
+
+/* Gives a server back what it gave besides an answer (openai_answer.c): thoughts while their tools are called, the rest always. */
+static void add_besides(struct buf *b, struct bytes maker, const struct llm_message *m, bool is_current)
+{
+	static const char *const always[] = { "encrypted_content", "phase" };
+	struct arena *a = b->arena;
+	struct jsonx_walk w;
+
+	if (!bytes_equal(m->role, BYTES("assistant")) || jsonx_type(m->content) != JSONX_ARRAY)
+		return;
+	for (jsonx_walk_begin(&w, m->content); jsonx_walk_next(&w);) {
+		struct bytes own = member_of(w.value, "openai"), text = member_of(own, "text"), details = member_of(own, "reasoning_details");
+		struct bytes thought = member_of(w.value, "thinking");
+
+		if (!string_is(a, member_of(w.value, "type"), BYTES("thinking")) || !string_is(a, member_of(own, "maker"), maker))
+			continue;
+		if (is_current && string_is(a, text, BYTES("reasoning_content")) && is_string(thought))
+			buf_member_json(b, "reasoning_content", thought);
+		else if (is_current && string_is(a, text, BYTES("reasoning")) && is_string(thought))
+			buf_member_json(b, "reasoning", thought);
+		if (is_current && jsonx_type(details) == JSONX_ARRAY)
+			buf_member_json(b, "reasoning_details", details);
+		for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++) {
+			if (member_of(own, always[i]).n > 0)
+				buf_member_json(b, always[i], member_of(own, always[i]));
+		}
+		return;
+	}
 }
 
 /* The stored members besides role and content that this provider needs. */
@@ -74,8 +130,9 @@ static void add_extra(struct buf *b, const struct llm_message *m)
 	buf_add_char(b, ']');
 }
 
-static void add_message(struct task *t, struct buf *b, const struct llm_message *m, bool to_vendor)
+static void add_message(struct task *t, struct buf *b, const struct llm_message *m, struct bytes host, bool is_current)
 {
+	bool to_vendor = is_vendor(host);
 	struct bytes role = m->role;
 
 	if (!to_vendor && bytes_equal(role, BYTES("developer")))
@@ -85,11 +142,24 @@ static void add_message(struct task *t, struct buf *b, const struct llm_message 
 	buf_member_string(b, "role", role);
 	buf_member_json(b, "content", make_content(t, role, m->content));
 	add_extra(b, m);
+	add_besides(b, host, m, is_current);
 	buf_add_char(b, '}');
 }
 
-static struct bytes make_body(struct task *t, const struct llm_request *rq, bool to_vendor)
+/* How many messages there are up to the last of a user: what stands behind is the turn under way. */
+static size_t count_past(const struct llm_request *rq)
 {
+	size_t n = rq->n_messages;
+
+	while (n > 0 && !bytes_equal(rq->messages[n - 1].role, BYTES("user")))
+		n--;
+	return n;
+}
+
+static struct bytes make_body(struct task *t, const struct llm_request *rq, struct bytes host)
+{
+	bool to_vendor = is_vendor(host);
+	size_t n_past = count_past(rq);
 	struct buf b;
 
 	buf_init(&b, t->arena, 4096);
@@ -104,7 +174,7 @@ static struct bytes make_body(struct task *t, const struct llm_request *rq, bool
 		buf_add_char(&b, '}');
 	}
 	for (size_t i = 0; i < rq->n_messages; i++)
-		add_message(t, &b, &rq->messages[i], to_vendor);
+		add_message(t, &b, &rq->messages[i], host, i >= n_past);
 	buf_add_char(&b, ']');
 	buf_member_bool(&b, "stream", true);
 	buf_member_json(&b, "stream_options", to_vendor ? BYTES("{\"include_usage\":true,\"include_obfuscation\":false}") : BYTES("{\"include_usage\":true}"));
@@ -126,7 +196,7 @@ static struct bytes make_body(struct task *t, const struct llm_request *rq, bool
 
 static enum err build(struct task *t, const struct llm_provider *p, const struct llm_request *rq, struct fetch_request *fetch_r)
 {
-	return request_make(t, p, "/chat/completions", "Authorization: Bearer ", NULL, make_body(t, rq, is_vendor(p->base_url)), fetch_r);
+	return request_make(t, p, "/chat/completions", "Authorization: Bearer ", NULL, make_body(t, rq, request_host(p->base_url)), fetch_r);
 }
 
 const struct llm_driver llm_openai = {

@@ -13,7 +13,8 @@ struct llm_driver {
 	/* Builds body and headers (NULL-terminated, in the arena) and the URL. NULL: the driver answers by itself through `answer`. */
 	enum err (*build)(struct task *t, const struct llm_provider *p, const struct llm_request *rq, struct fetch_request *fetch_r);
 	/* Starts a parser for an answer of this status; it fills result_r and calls ev as bytes arrive. */
-	struct llm_parser *(*parse_begin)(struct task *t, int status, int retry_after_s, const struct llm_events *ev, struct llm_result *result_r);
+	struct llm_parser *(*parse_begin)(struct task *t, const struct llm_provider *p, int status, int retry_after_s, const struct llm_events *ev,
+					  struct llm_result *result_r);
 	enum err (*parse_take)(struct llm_parser *ps, struct bytes piece);
 	/* Whether the model's answer is all there, even if the body goes on or breaks off now. */
 	bool (*parse_is_whole)(const struct llm_parser *ps);

@@ -4,6 +4,7 @@
 
 #include "llm/answer.h"
 #include "llm/convert_answer.h"
+#include "llm/request.h"
 
 /* A tool call as its fragments come in. */
 struct tool {
@@ -13,8 +14,27 @@ struct tool {
 	struct bytes rest; /* further members, a signature, say; or no bytes */
 };
 
+/* What servers give besides the answer, to have it back with the next request. */
+enum how { JOINED, LISTED, ONCE };
+
+static const struct besides {
+	const char *name;
+	enum how how;
+	bool is_thought; /* of use only while the tools that were thought of are called */
+} besides[] = {
+	{ "reasoning_content", JOINED, true },
+	{ "reasoning", JOINED, true },
+	{ "reasoning_details", LISTED, true },
+	{ "encrypted_content", ONCE, false },
+	{ "phase", ONCE, false },
+};
+
+#define N_BESIDES (sizeof(besides) / sizeof(besides[0]))
+
 struct llm_parser {
 	struct llm_answer an;
+	struct bytes maker;
+	struct buf besides[N_BESIDES]; /* text, elements of a list, or raw */
 	struct tool *tools, **tools_end;
 	size_t n_tools;
 	struct bytes response_id;
@@ -134,6 +154,28 @@ static void take_finish(struct llm_parser *ps, struct bytes raw)
 		ps->an.result->finish = LLM_STOP;
 }
 
+static void take_besides(struct llm_parser *ps, struct bytes delta)
+{
+	struct jsonx_walk w;
+
+	for (size_t i = 0; i < N_BESIDES; i++) {
+		struct bytes value = member_of(delta, besides[i].name);
+		struct buf *b = &ps->besides[i];
+
+		if (besides[i].how == LISTED && jsonx_type(value) == JSONX_ARRAY) {
+			for (jsonx_walk_begin(&w, value); jsonx_walk_next(&w);) {
+				buf_add_str(b, b->n > 0 ? "," : "");
+				buf_add_bytes(b, w.value);
+			}
+		} else if (besides[i].how == JOINED && is_string(value)) {
+			buf_add_bytes(b, jsonx_string(ps->an.scratch, value));
+		} else if (besides[i].how == ONCE && value.n > 0 && jsonx_type(value) != JSONX_NULL) {
+			buf_clear(b);
+			buf_add_bytes(b, value);
+		}
+	}
+}
+
 /* A choice of a stream has a delta, one of a plain answer a message; their members are the same. */
 static enum err take_choice(struct llm_parser *ps, struct bytes choice)
 {
@@ -148,6 +190,7 @@ static enum err take_choice(struct llm_parser *ps, struct bytes choice)
 		delta = member_of(choice, "message");
 		ps->an.has_finish = ps->an.has_finish || delta.n > 0; /* a plain answer is all there is */
 	}
+	take_besides(ps, delta);
 	e = take_content(ps, member_of(delta, "content"));
 	if (e != ERR_OK)
 		return e;
@@ -195,8 +238,8 @@ static enum err take_object(void *arg, struct bytes object)
 
 /* ---- the driver's functions ---- */
 
-struct llm_parser *openai_answer_begin(struct task *t, int status, int retry_after_s, const struct llm_events *ev,
-				       struct llm_result *result_r)
+struct llm_parser *openai_answer_begin(struct task *t, const struct llm_provider *p, int status, int retry_after_s,
+					const struct llm_events *ev, struct llm_result *result_r)
 {
 	struct llm_parser *ps = arena_alloc(t->arena, sizeof(*ps));
 
@@ -204,6 +247,9 @@ struct llm_parser *openai_answer_begin(struct task *t, int status, int retry_aft
 	ps->an.take = take_object;
 	ps->an.arg = ps;
 	ps->an.end_mark = BYTES("[DONE]");
+	ps->maker = request_host(p->base_url);
+	for (size_t i = 0; i < N_BESIDES; i++)
+		buf_init(&ps->besides[i], t->arena, 0);
 	ps->tools_end = &ps->tools;
 	return ps;
 }
@@ -224,6 +270,38 @@ static bool is_object(struct arena *a, struct bytes text)
 	struct jsonx_flaw flaw;
 
 	return jsonx_check_strict(a, text, &flaw) && jsonx_type(text) == JSONX_OBJECT;
+}
+
+/*
+ * Keeps what stood besides as a thought of its maker: {"maker":HOST,"text":NAME,...} holds the name that its text had, and the other members. Thoughts in
+ * front of an answer would cost room in every prompt and go to nobody.
+ */
+static void end_besides(struct llm_parser *ps, struct convert_answer *ca)
+{
+	struct arena *a = ps->an.task->arena;
+	struct bytes text = { 0 };
+	struct buf rest;
+	size_t n = 0;
+
+	buf_init(&rest, a, 256);
+	buf_add_char(&rest, '{');
+	buf_member_string(&rest, "maker", ps->maker);
+	for (size_t i = 0; i < N_BESIDES; i++) {
+		struct bytes value = buf_bytes(&ps->besides[i]);
+
+		if (value.n == 0 || (besides[i].is_thought && ps->n_tools == 0) || (besides[i].how == JOINED && text.n > 0))
+			continue;
+		n++;
+		if (besides[i].how == JOINED) {
+			buf_member_str(&rest, "text", besides[i].name);
+			text = value;
+		} else {
+			buf_member_json(&rest, besides[i].name, besides[i].how == ONCE ? value : bytes_of(arena_printf(a, "[%s]", value.p)));
+		}
+	}
+	buf_add_char(&rest, '}');
+	if (n > 0)
+		convert_answer_thinking(ca, text, buf_bytes(&rest));
 }
 
 static enum err end_calls(struct llm_parser *ps, struct convert_answer *ca)
@@ -252,6 +330,7 @@ enum err openai_answer_end(struct llm_parser *ps)
 	if (e != ERR_OK)
 		return e;
 	ca = convert_answer_begin(ps->an.task, CONVERT_OPENAI);
+	end_besides(ps, ca);
 	convert_answer_text(ca, r->text, (struct bytes){ 0 });
 	e = end_calls(ps, ca);
 	if (e != ERR_OK)

@@ -39,6 +39,16 @@ enum err request_make(struct task *t, const struct llm_provider *p, const char *
 	return ERR_OK;
 }
 
+struct bytes request_host(const char *base_url)
+{
+	const char *host = strstr(base_url, "://");
+
+	if (!host)
+		return (struct bytes){ 0 };
+	host += 3;
+	return (struct bytes){ host, strcspn(host, "/?#") };
+}
+
 void request_add_prompt(struct buf *b, struct task *t, enum convert_kind kind, const struct llm_request *rq)
 {
 	struct convert_message *messages = arena_array(t->arena, rq->n_messages + 1, sizeof(*messages));

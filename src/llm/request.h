@@ -14,6 +14,9 @@
 enum err request_make(struct task *t, const struct llm_provider *p, const char *path, const char *key_header, const char *version_header,
 		      struct bytes body, struct fetch_request *fetch_r) MUST_CHECK;
 
+/* The host of an address, with its port if there is one: whose answers may go back to it whole. No bytes without a scheme. */
+struct bytes request_host(const char *base_url);
+
 /* Adds instructions and messages to an object that is being written, as the members that this provider has for them. */
 void request_add_prompt(struct buf *b, struct task *t, enum convert_kind kind, const struct llm_request *rq);
 

@@ -44,12 +44,13 @@ static void check_sound(struct arena *a, const struct outcome *o)
 static void parse(const struct llm_driver *driver, struct task *t, int status, struct bytes in, size_t step, struct outcome *o)
 {
 	struct llm_events ev = { o, on_text, NULL };
+	struct llm_provider p = { driver->kind, "https://llm.example/v1", "k" };
 	struct llm_parser *ps;
 
 	*o = (struct outcome){ 0 };
 	buf_init(&o->heard, t->arena, 64);
 	t->fault = (struct fault){ 0 };
-	ps = driver->parse_begin(t, status, 0, &ev, &o->result);
+	ps = driver->parse_begin(t, &p, status, 0, &ev, &o->result);
 	for (size_t at = 0; o->e == ERR_OK && at < in.n; at += step)
 		o->e = driver->parse_take(ps, (struct bytes){ in.p + at, in.n - at < step ? in.n - at : step });
 	if (o->e == ERR_OK)

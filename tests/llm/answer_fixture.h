@@ -78,12 +78,13 @@ static inline struct outcome parse_in(const struct llm_driver *driver, int statu
 {
 	struct outcome o = { 0 };
 	struct llm_events ev = { &o, on_text, NULL };
+	struct llm_provider p = { driver->kind, "http://llm.example/v1", "" };
 	struct llm_parser *ps;
 	struct jsonx_flaw flaw;
 
 	task_clear_fault(&task);
 	buf_init(&o.heard, arena, 16);
-	ps = driver->parse_begin(&task, status, 5, &ev, &o.result);
+	ps = driver->parse_begin(&task, &p, status, 5, &ev, &o.result);
 	for (size_t at = 0; o.e == ERR_OK && at < body.n; at += step) {
 		size_t n = body.n - at < step ? body.n - at : step;
 

@@ -361,7 +361,7 @@ Test(llm_gemini, a_long_stream_costs_little_more_than_its_text)
 {
 	struct outcome o = { 0 };
 	struct llm_events ev = { &o, NULL, NULL };
-	struct llm_parser *ps = DRIVER.parse_begin(&task, 200, 0, &ev, &o.result);
+	struct llm_parser *ps = DRIVER.parse_begin(&task, &(struct llm_provider){ .base_url = "http://llm.example/v1" }, 200, 0, &ev, &o.result);
 	size_t before = arena_used(arena);
 
 	for (int i = 0; i < 10000; i++)

@@ -134,7 +134,7 @@ Test(llm_openai, passes_the_parts_it_knows_and_leaves_out_others)
 		       "{\"type\":\"image_url\",\"image_url\":{\"url\":\"https://x/i.png\",\"detail\":\"low\"}},"
 		       "{\"type\":\"image_url\",\"image_url\":{\"url\":\"https://x/j.png\"}}]}");
 	expect_message((struct llm_message){ BYTES("assistant"), mixed, none },
-		       "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"a\\n\"}]}");
+		       "{\"role\":\"assistant\",\"content\":\"a\\n\"}");
 	expect_message((struct llm_message){ user, BYTES("[{\"type\":\"audio\"}]"), none }, "{\"role\":\"user\",\"content\":\"\"}");
 	expect_message((struct llm_message){ user, BYTES("[]"), none }, "{\"role\":\"user\",\"content\":\"\"}");
 	expect_message((struct llm_message){ user, BYTES("null"), none }, "{\"role\":\"user\",\"content\":\"\"}");
@@ -335,6 +335,53 @@ Test(llm_openai, what_a_call_holds_besides_goes_back_to_its_maker)
 	cr_expect_not(memmem(built.body.p, built.body.n, "c2ln", 4));
 }
 
+/* The messages of a conversation whose second is an answer. */
+static struct bytes go_on(const char *base_url, const struct outcome *o, size_t n)
+{
+	struct llm_message m[] = { { BYTES("user"), BYTES("\"Hi\""), { 0 } }, { BYTES("assistant"), o->result.parts, { 0 } },
+				   { BYTES("tool"), BYTES("\"4\""), BYTES("{\"tool_call_id\":\"a\"}") }, { BYTES("user"), BYTES("\"Go on\""), { 0 } } };
+
+	m[1].extra = bytes_of(arena_printf(arena, "{\"tool_calls\":%.*s}", (int)o->result.tool_calls.n, o->result.tool_calls.p));
+	return messages_of(base_url, m, n);
+}
+
+/* TRN-3: what servers want back goes to the one that said it, thoughts only while their tools are called. */
+Test(llm_openai, thoughts_go_back_to_their_server_alone)
+{
+	struct outcome o = parse(DELTA("{\"role\":\"assistant\",\"reasoning_content\":\"Let me \",\"phase\":null}")
+				 DELTA("{\"reasoning_content\":\"add.\",\"reasoning\":\"ignored\",\"reasoning_details\":[{\"type\":\"reasoning.encrypted\",\"data\":\"Zm9v\"}]}")
+				 DELTA("{\"reasoning_details\":[{\"n\":2}],\"content\":\"So\"}") DELTA("{\"phase\":\"commentary\"}")
+				 TOOLS(CALL(0, ",\"id\":\"a\"", "\"name\":\"f\",\"arguments\":\"{}\"")) FINISH("tool_calls") DONE);
+	struct bytes got;
+
+	expect_text(o, "So");
+	expect_bytes(o.result.parts, "[{\"type\":\"thinking\",\"thinking\":\"Let me add.\",\"openai\":{\"maker\":\"llm.example\",\"text\":\"reasoning_content\","
+				     "\"reasoning_details\":[{\"type\":\"reasoning.encrypted\",\"data\":\"Zm9v\"},{\"n\":2}],\"phase\":\"commentary\"}},"
+				     "{\"type\":\"text\",\"text\":\"So\"}]");
+	got = go_on("http://llm.example/v1", &o, 3);
+	cr_expect(memmem(got.p, got.n, "\"content\":\"So\",\"tool_calls\"", 27), "%.*s", (int)got.n, got.p);
+	cr_expect(memmem(got.p, got.n, "\"reasoning_content\":\"Let me add.\",\"reasoning_details\":[{\"type\":\"reasoning.encrypted\",\"data\":\"Zm9v\"},{\"n\":2}],"
+				       "\"phase\":\"commentary\"}", 128), "%.*s", (int)got.n, got.p);
+	got = go_on("http://llm.example/v1", &o, 4);
+	cr_expect_not(memmem(got.p, got.n, "reasoning", 9), "the turn is over: %.*s", (int)got.n, got.p);
+	cr_expect(memmem(got.p, got.n, "\"phase\":\"commentary\"", 20));
+	got = go_on("http://llm.example:8080/v1", &o, 3);
+	cr_expect_not(memmem(got.p, got.n, "reasoning", 9) || memmem(got.p, got.n, "phase", 5), "another server: %.*s", (int)got.n, got.p);
+	build_answered(&llm_gemini, &o);
+	cr_expect_not(memmem(built.body.p, built.body.n, "Zm9v", 4) || memmem(built.body.p, built.body.n, "Let me", 6));
+}
+
+Test(llm_openai, thoughts_in_front_of_an_answer_are_not_kept)
+{
+	struct outcome o = parse(DELTA("{\"reasoning\":\"Hm.\"}") DELTA("{\"content\":\"Yes\"}") FINISH("stop") DONE);
+
+	expect_text(o, "Yes");
+	cr_expect_eq(o.result.parts.n, 0);
+	o = parse(DELTA("{\"reasoning\":\"Hm.\",\"encrypted_content\":\"Zm9v\"}") DELTA("{\"content\":\"Yes\"}") FINISH("stop") DONE);
+	expect_bytes(o.result.parts, "[{\"type\":\"thinking\",\"thinking\":\"\",\"openai\":{\"maker\":\"llm.example\",\"encrypted_content\":\"Zm9v\"}},"
+				     "{\"type\":\"text\",\"text\":\"Yes\"}]");
+}
+
 Test(llm_openai, calls_get_ids_where_they_have_none)
 {
 	struct outcome o = parse(TOOLS(CALL(0, "", "\"name\":\"f\",\"arguments\":\"{}\"") "," CALL(1, ",\"id\":\"\"", "\"name\":\"f\",\"arguments\":\"{}\"")) FINISH("stop") DONE);
@@ -502,7 +549,7 @@ Test(llm_openai, an_error_of_the_callback_is_passed_up)
 {
 	struct outcome o = { 0 };
 	struct llm_events ev = { &o, on_text, NULL };
-	struct llm_parser *ps = llm_openai.parse_begin(&task, 200, 0, &ev, &o.result);
+	struct llm_parser *ps = llm_openai.parse_begin(&task, &(struct llm_provider){ .base_url = "http://llm.example/v1" }, 200, 0, &ev, &o.result);
 
 	buf_init(&o.heard, arena, 16);
 	fail_text = ERR_UNAVAILABLE;
@@ -516,7 +563,7 @@ Test(llm_openai, a_long_stream_costs_little_more_than_its_text)
 {
 	struct outcome o = { 0 };
 	struct llm_events ev = { &o, NULL, NULL };
-	struct llm_parser *ps = llm_openai.parse_begin(&task, 200, 0, &ev, &o.result);
+	struct llm_parser *ps = llm_openai.parse_begin(&task, &(struct llm_provider){ .base_url = "http://llm.example/v1" }, 200, 0, &ev, &o.result);
 	size_t before = arena_used(arena);
 
 	for (int i = 0; i < 10000; i++)
