@@ -199,7 +199,7 @@ static enum err call(struct run *r, const struct candidate *c, bool is_fallback)
 	if (e == ERR_CANCELLED)
 		r->is_over = true;
 	report(r, e, stamp_mono_ms() - began);
-	if (r->ev->on_call && (!e || r->has_text || r->out->result.usage.is_known))
+	if (r->ev->on_call && (!e || e == ERR_CANCELLED || r->has_text || r->out->result.usage.is_known))
 		r->ev->on_call(r->ev->arg, c->provider, c->model, &r->out->result);
 	return e;
 }

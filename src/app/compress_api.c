@@ -78,6 +78,19 @@ static struct spend_who who_pays(const struct call *c)
 	return (struct spend_who){ &c->head->site, &c->head->user, &c->head->session };
 }
 
+/* What the provider's calls cost. */
+struct paid {
+	struct call *c;
+	const struct llm_request *rq;
+	struct spend_bill bill;
+};
+
+static void on_call(void *arg, struct bytes provider, struct bytes model, const struct llm_result *result)
+{
+	struct paid *p = arg;
+	spend_charge_call(p->c->task, p->c->app, &p->bill, provider, model, p->rq, result);
+}
+
 /* Asks the provider for the summary. One that is empty, or saves nothing, is an error: what is stored stays as it is. */
 static enum err compress_by_provider(struct call *c, const struct agent *agent, struct compress *x)
 {
@@ -93,17 +106,16 @@ static enum err compress_by_provider(struct call *c, const struct agent *agent, 
 	struct llm_message message = { BYTES("user"), buf_bytes(&content), { NULL, 0 } };
 	struct llm_request rq = { .instructions = bytes_of(arena_printf(t->arena, ORDER, (long long)x->budget * 3 / 4)), .messages = &message, .n_messages = 1,
 				  .temperature = -1, .max_output_tokens = x->budget };
-	struct attempt_events ev = { .arg = NULL };
-	struct attempt_outcome out = { .n_calls = 0 };
+	struct paid paid = { c, &rq, { 0 } };
+	struct attempt_events ev = { .arg = &paid, .on_call = on_call };
+	struct attempt_outcome out;
 	struct spend_who who = who_pays(c);
-	struct spend_bill bill = { 0 };
 	enum err e = turn_enter(t, c->app);
 	if (e)
 		return e;
 	e = attempt_run(t, c->app, agent, &rq, -1, &ev, &out);
 	turn_leave(c->app);
-	spend_charge_attempt(t, c->app, &bill, agent, &rq, &out);
-	spend_pay(t, c->app, &who, &bill, 0);
+	spend_pay(t, c->app, &who, &paid.bill, 0);
 	if (e)
 		return e;
 	x->made.method = BYTES(METHOD_PROVIDER);

@@ -178,17 +178,11 @@ static struct llm_usage estimate(struct task *t, const struct llm_request *rq, c
 	return u;
 }
 
-void spend_charge_attempt(struct task *t, const struct app *app, struct spend_bill *bill, const struct agent *agent, const struct llm_request *rq,
-			  const struct attempt_outcome *out)
+void spend_charge_call(struct task *t, const struct app *app, struct spend_bill *bill, struct bytes provider, struct bytes model,
+		       const struct llm_request *rq, const struct llm_result *result)
 {
-	const struct llm_result *result = &out->result;
-	struct llm_usage usage = result->usage;
-	if (out->wasted.is_known)
-		spend_charge(app, bill, agent->provider, agent->model, (struct bytes){ NULL, 0 }, &out->wasted);
-	if (!usage.is_known && (result->text.n || result->tool_calls.n || result->parts.n))
-		usage = estimate(t, rq, result);
-	if (usage.is_known)
-		spend_charge(app, bill, out->provider, out->model, result->model, &usage);
+	struct llm_usage usage = result->usage.is_known ? result->usage : estimate(t, rq, result);
+	spend_charge(app, bill, provider, model, result->model, &usage);
 }
 
 int64_t spend_cost(const struct spend_bill *bill)

@@ -6,9 +6,10 @@
 #ifndef PARLEY_APP_SPEND_H
 #define PARLEY_APP_SPEND_H
 
-#include "app/attempt.h"
+#include "app/agent.h"
 #include "app/price.h"
 #include "app/site.h"
+#include "llm/llm.h"
 
 /* Prices as this process read them at its start. */
 struct spend_prices;
@@ -39,12 +40,11 @@ void spend_charge(const struct app *app, struct spend_bill *bill, struct bytes p
 		  const struct llm_usage *usage);
 
 /*
- * Adds all calls of an attempt, whether it came to an answer or not. One that broke off after it had begun to answer, before its usage was told, is
- * charged with an estimate from the request and the text: who hangs up in time does not go free. The calls before the last are charged at the
- * agent's own price.
+ * The same for what an attempt's on_call tells. A call whose usage was not told, since it broke off or since the provider does not say, is charged with
+ * an estimate from the request and the text: who hangs up in time does not go free.
  */
-void spend_charge_attempt(struct task *t, const struct app *app, struct spend_bill *bill, const struct agent *agent, const struct llm_request *rq,
-			  const struct attempt_outcome *out);
+void spend_charge_call(struct task *t, const struct app *app, struct spend_bill *bill, struct bytes provider, struct bytes model,
+		       const struct llm_request *rq, const struct llm_result *result);
 
 /* The cost of the whole, for turns.cost and clients: nano, or PRICE_UNKNOWN. */
 int64_t spend_cost(const struct spend_bill *bill);

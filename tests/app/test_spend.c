@@ -585,40 +585,26 @@ Test(spend, a_site_sees_its_months_and_its_users)
 	api_close(&h);
 }
 
-/* ---- attempts, and what is paid outside of a turn's transaction ---- */
+/* ---- calls, and what is paid outside of a turn's transaction ---- */
 
-static struct spend_bill charged_attempt(struct api *h, const struct attempt_outcome *out)
+static struct spend_bill charged_call(struct api *h, const struct llm_result *result)
 {
 	static const struct llm_message message = { { "user", 4 }, { "\"four words of text\"", 20 }, { NULL, 0 } };
-	struct agent agent = agent_named("cloud", "big");
 	struct llm_request rq = { .instructions = BYTES("Be brief."), .messages = &message, .n_messages = 1 };
 	struct spend_bill bill = { 0 };
-	spend_charge_attempt(&h->task, h->app, &bill, &agent, &rq, out);
+	spend_charge_call(&h->task, h->app, &bill, BYTES("cloud"), BYTES("big"), &rq, result);
 	return bill;
 }
 
-Test(spend, an_attempt_costs_what_its_calls_took)
-{
-	struct api *h = api_open_with(0, priced);
-	struct attempt_outcome out = { .n_calls = 2, .provider = BYTES("echo"), .model = BYTES("x"),
-				       .result.usage = { .input_tokens = 10, .output_tokens = 1, .is_known = true } };
-	struct spend_bill bill = charged_attempt(h, &out);
-	cr_assert_eq(spend_cost(&bill), 10 * 1000000 + 2000000, "whoever answered has the price");
-	out.wasted = (struct llm_usage){ .input_tokens = 100, .is_known = true };
-	bill = charged_attempt(h, &out);
-	cr_assert_eq(spend_cost(&bill), 10 * 1000000 + 2000000 + 100 * 10000);
-	cr_assert_eq(bill.input_tokens, 110);
-	api_close(&h);
-}
-
 /* Whoever cancels before the provider has told its usage does not go free. */
-Test(spend, an_attempt_that_was_cut_off_is_estimated)
+Test(spend, a_call_that_was_cut_off_is_estimated)
 {
 	struct api *h = api_open_with(0, priced);
-	struct attempt_outcome none = { .n_calls = 1, .provider = BYTES("cloud"), .model = BYTES("big") }, cut = none;
-	cut.result.text = BYTES("It was a dark and stormy");
-	struct spend_bill nothing = charged_attempt(h, &none), some = charged_attempt(h, &cut);
-	cr_assert(spend_cost(&nothing) == 0 && nothing.input_tokens == 0, "one that never began to answer is not charged for");
+	struct llm_result whole = { .text = BYTES("It was"), .usage = { .input_tokens = 10, .output_tokens = 1, .is_known = true } }, silent = { .finish = LLM_STOP },
+			  cut = { .text = BYTES("It was a dark and stormy") };
+	struct spend_bill said = charged_call(h, &whole), nothing = charged_call(h, &silent), some = charged_call(h, &cut);
+	cr_assert_eq(spend_cost(&said), 10 * 10000 + 20000);
+	cr_assert(nothing.input_tokens == some.input_tokens && nothing.output_tokens == 0, "what was asked was read");
 	cr_assert(some.input_tokens >= 6 && some.input_tokens < 40, "%lld", (long long)some.input_tokens);
 	cr_assert(some.output_tokens >= 6 && some.output_tokens < 20);
 	cr_assert_eq(spend_cost(&some), some.input_tokens * 10000 + some.output_tokens * 20000);
