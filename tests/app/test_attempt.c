@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "app/attempt.h"
+#include "base/shm.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 #define PIECE(text) "data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text "\"},\"finish_reason\":null}]}\n\n"
@@ -597,6 +598,38 @@ Test(attempt, with_all_breakers_open_it_fails_at_once_and_says_when_to_come_back
 	cr_assert_eq(b.n_requests, 1);
 	stop(&a);
 	stop(&b);
+	api_close(&h);
+}
+
+static struct app *open_another(struct api *h, void *shared)
+{
+	struct app *app;
+	fetch_cleanup(); /* an application starts it once in a process */
+	cr_assert_eq(app_open(&h->task, &h->conf, shared, false, &app), ERR_OK);
+	return app;
+}
+
+Test(attempt, what_one_worker_met_all_of_the_install_know)
+{
+	struct api *h = api_open_with(API_FILE, be_brittle);
+	struct scripted p = { .answers = { STATUS("500 Oh") } };
+	struct follower f;
+	void *shared;
+	start(&p);
+	struct agent agent = agent_of(add_provider(h, p.port, "openai", ""), "[]");
+	cr_assert_eq(shm_map(&h->task, NULL, app_shared_size(), &shared), ERR_OK);
+	struct app *own = h->app, *one = open_another(h, shared), *two = open_another(h, shared);
+	h->app = one;
+	for (int i = 0; i < 3; i++)
+		assert_err(run(h, &agent, &f), ERR_PROVIDER_FAILED);
+	h->app = two;
+	assert_err(run(h, &agent, &f), ERR_PROVIDER_DOWN);
+	h->app = own; /* shares nothing */
+	assert_err(run(h, &agent, &f), ERR_PROVIDER_FAILED);
+	cr_assert_eq(p.n_requests, 4);
+	app_close(&one);
+	app_close(&two);
+	stop(&p);
 	api_close(&h);
 }
 
