@@ -291,13 +291,13 @@ static enum err pass_breaker(struct run *r, const struct candidate *c, bool was_
 	const struct conf *conf = r->app->conf;
 	struct breakers_pass pass;
 	for (; !breakers_admit(c->breaker, &r->rule, stamp_mono_ms(), &pass); ++*n) {
-		int64_t wait = pass.wait_ms;
+		int64_t wait = pass.wait_ms, pause = wait + attempt_pause(0, conf->provider_retry_base, conf->provider_retry_max, random_number());
 		bool is_worth_it = (was_called || pass.is_limited) && *n < conf->provider_retries && wait <= conf->provider_retry_max;
-		if (!is_worth_it || stamp_mono_ms() + wait >= r->deadline) {
+		if (!is_worth_it || stamp_mono_ms() + pause >= r->deadline) {
 			r->shortest_wait = r->shortest_wait && r->shortest_wait < wait ? r->shortest_wait : wait;
 			return task_fail_internal(r->task, ERR_PROVIDER_DOWN, "its breaker is open for another %lld ms", (long long)wait);
 		}
-		enum err e = wait_for(r, wait + attempt_pause(0, conf->provider_retry_base, conf->provider_retry_max, random_number()));
+		enum err e = wait_for(r, pause);
 		if (e)
 			return e;
 	}
