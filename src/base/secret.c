@@ -69,12 +69,13 @@ static uint64_t get_be64(const unsigned char *p)
 	return v;
 }
 
-void secret_hash(const struct bytes *parts, size_t n_parts, unsigned char out[SECRET_HASH_SIZE])
+/* Hashes a list of runs of bytes, with a key or with none (NULL). */
+static void hash_parts(const unsigned char *key, const struct bytes *parts, size_t n_parts, unsigned char out[SECRET_HASH_SIZE])
 {
 	crypto_generichash_state st;
 	unsigned char length[8];
 
-	crypto_generichash_init(&st, NULL, 0, SECRET_HASH_SIZE);
+	crypto_generichash_init(&st, key, key ? SECRET_KEY_SIZE : 0, SECRET_HASH_SIZE);
 	for (size_t i = 0; i < n_parts; i++) {
 		put_be64(length, parts[i].n);
 		crypto_generichash_update(&st, length, sizeof(length));
@@ -82,6 +83,16 @@ void secret_hash(const struct bytes *parts, size_t n_parts, unsigned char out[SE
 	}
 	crypto_generichash_final(&st, out, SECRET_HASH_SIZE);
 	sodium_memzero(&st, sizeof(st));
+}
+
+void secret_hash(const struct bytes *parts, size_t n_parts, unsigned char out[SECRET_HASH_SIZE])
+{
+	hash_parts(NULL, parts, n_parts, out);
+}
+
+void secret_derive(const unsigned char key[SECRET_KEY_SIZE], const struct bytes *parts, size_t n_parts, unsigned char out[SECRET_KEY_SIZE])
+{
+	hash_parts(key, parts, n_parts, out);
 }
 
 void secret_digest_begin(struct secret_digest *d)

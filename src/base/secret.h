@@ -40,6 +40,12 @@ void secret_digest_begin(struct secret_digest *d);
 void secret_digest_add(struct secret_digest *d, const void *p, size_t n);
 void secret_digest_end(struct secret_digest *d, unsigned char out[SECRET_HASH_SIZE]);
 
+/*
+ * A key made from another one and a list of runs of bytes, the first of which names what it is for; keyed BLAKE2b-256. Nobody who has it learns the
+ * other one from it, nor what is made from that with another list.
+ */
+void secret_derive(const unsigned char key[SECRET_KEY_SIZE], const struct bytes *parts, size_t n_parts, unsigned char out[SECRET_KEY_SIZE]);
+
 /* The first 16 bytes of secret_hash: a fixed id derived from names (a caller's own session id, a user). */
 struct ident secret_ident(const struct bytes *parts, size_t n_parts);
 

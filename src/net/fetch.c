@@ -32,6 +32,7 @@ struct run {
 	const struct fetch_watch *watch;
 	struct fetch_call *calls;
 	size_t n, n_begun, n_running;
+	enum err stopped; /* what on_end ended all with */
 	int64_t next_tick;
 };
 
@@ -140,9 +141,20 @@ static void give_easy_back(struct fetch_thread *th, CURL *easy)
 	th->is_easy_taken = false;
 }
 
-static void end_call(struct run *r, struct fetch_call *c, enum err e)
+/* Notes how a call ended by itself, and says so. */
+static void settle(struct run *r, struct fetch_call *c, enum err e)
 {
 	c->result = e;
+	if (c->job) {
+		c->job->result = e;
+		c->job->duration_ms = c->began ? stamp_mono_ms() - c->began : 0;
+	}
+	if (r->watch->on_end && r->stopped == ERR_OK)
+		r->stopped = r->watch->on_end(r->watch->arg, (size_t)(c - r->calls));
+}
+
+static void close_call(struct run *r, struct fetch_call *c)
+{
 	curl_multi_remove_handle(r->thread->multi, c->easy); /* closes the connection of an unfinished call, which stops the other side */
 	give_easy_back(r->thread, c->easy);
 	fetch_call_clear(c);
@@ -150,12 +162,20 @@ static void end_call(struct run *r, struct fetch_call *c, enum err e)
 	r->n_running--;
 }
 
+static void end_call(struct run *r, struct fetch_call *c, enum err e)
+{
+	close_call(r, c);
+	settle(r, c, e);
+}
+
 static void begin_call(struct run *r, struct fetch_call *c)
 {
+	enum err e = fetch_call_read_url(c);
+
 	c->began = c->last_byte = stamp_mono_ms();
-	c->result = fetch_call_read_url(c);
-	if (c->result != ERR_OK) {
+	if (e != ERR_OK) {
 		fetch_call_clear(c);
+		settle(r, c, e);
 		return;
 	}
 	c->easy = take_easy(r->thread);
@@ -173,7 +193,7 @@ static void begin_calls(struct run *r)
 		struct fetch_call *c = &r->calls[r->n_begun++];
 
 		if (r->watch->deadline && stamp_mono_ms() >= r->watch->deadline)
-			c->result = task_fail_internal(c->task, ERR_PROVIDER_TIMEOUT, "not begun when the time for all calls had passed");
+			settle(r, c, task_fail_internal(c->task, ERR_PROVIDER_TIMEOUT, "not begun when the time for all calls had passed"));
 		else
 			begin_call(r, c);
 	}
@@ -256,8 +276,8 @@ static enum err drive(struct run *r)
 		take_results(r);
 		if (r->n_running > 0)
 			e = watch_clocks(r, &wait);
-		if (e != ERR_OK)
-			return e;
+		if (e != ERR_OK || r->stopped != ERR_OK)
+			return e != ERR_OK ? e : r->stopped;
 		if (r->n_begun == r->n && r->n_running == 0)
 			return ERR_OK;
 		if (r->n_begun < r->n && r->n_running < r->watch->at_once)
@@ -285,10 +305,13 @@ static enum err run_calls(struct run *r)
 	is_watched = watch_client(r->thread, r->watch->client_fd);
 	e = drive(r);
 	for (size_t i = 0; i < r->n; i++) {
+		if (!r->calls[i].is_running && i < r->n_begun)
+			continue;
+		r->calls[i].result = e;
+		if (r->calls[i].job)
+			r->calls[i].job->result = e;
 		if (r->calls[i].is_running)
-			end_call(r, &r->calls[i], e);
-		else if (i >= r->n_begun)
-			r->calls[i].result = e;
+			close_call(r, &r->calls[i]);
 	}
 	if (is_watched)
 		epoll_ctl(r->thread->watch, EPOLL_CTL_DEL, r->watch->client_fd, NULL);
@@ -308,16 +331,13 @@ enum err fetch_run(struct task *t, const struct fetch_conf *conf, const struct f
 enum err fetch_run_all(struct task *t, const struct fetch_watch *watch, struct fetch_job *jobs, size_t n)
 {
 	struct run r = { .task = t, .watch = watch, .calls = arena_array(t->arena, n, sizeof(struct fetch_call)), .n = n };
-	enum err e;
 
 	assert(watch->at_once > 0);
 	for (size_t i = 0; i < n; i++) {
 		jobs[i].task = *t;
 		task_clear_fault(&jobs[i].task);
-		r.calls[i] = (struct fetch_call){ .task = &jobs[i].task, .conf = &jobs[i].conf, .rq = &jobs[i].request, .ev = &jobs[i].events };
+		r.calls[i] = (struct fetch_call){ .task = &jobs[i].task, .conf = &jobs[i].conf, .rq = &jobs[i].request, .ev = &jobs[i].events,
+						   .job = &jobs[i] };
 	}
-	e = n > 0 ? run_calls(&r) : ERR_OK;
-	for (size_t i = 0; i < n; i++)
-		jobs[i].result = r.calls[i].result;
-	return e;
+	return n > 0 ? run_calls(&r) : ERR_OK;
 }

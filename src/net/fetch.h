@@ -56,6 +56,7 @@ struct fetch_job {
 	struct fetch_events events;   /* on_tick is not looked at */
 	struct task task;             /* on return: its fault, in the arena of the whole; callbacks that fail fill this one */
 	enum err result;              /* on return: as fetch_run gives it */
+	int64_t duration_ms;          /* on return: from its turn to its end */
 };
 
 /* What several calls have in common. */
@@ -64,15 +65,22 @@ struct fetch_watch {
 	int client_fd;  /* as in fetch_request, for all */
 	int tick_ms;
 	enum err (*on_tick)(void *arg);
+	enum err (*on_end)(void *arg, size_t i); /* jobs[i] has ended by itself; an error ends all. NULL: nobody asks */
 	void *arg;
 	int64_t deadline; /* stamp_mono_ms() past which every call that has not ended ends with ERR_PROVIDER_TIMEOUT; 0: none */
 };
 
 /*
  * Makes n calls on this thread and returns when the last has ended; one that fails or hangs does not touch the others. The error returned is
- * what ended all of them, the client's hang-up or on_tick, with a fault in t; those that had not ended then have it as their result. One easy
+ * what ended all of them, the client's hang-up, on_tick or on_end, with a fault in t; those that had not ended then have it as their result. One easy
  * handle and connection for each that runs, kept no longer than the call but for the thread's own.
  */
 enum err fetch_run_all(struct task *t, const struct fetch_watch *watch, struct fetch_job *jobs, size_t n) MUST_CHECK;
+
+/*
+ * Whether a call to this URL can be made as far as its text tells: its form, its scheme and, where the host is an address, that one. NULL if so, else what
+ * is wrong with it, for whoever gave it: "is neither https nor http". A host that is a name is judged when it is called.
+ */
+const char *fetch_url_flaw(const char *url, const char *allow_hosts);
 
 #endif

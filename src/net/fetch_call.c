@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* fetch_call: one call as curl sees it: what may be reached, its options, what its callbacks do, how it ended. */
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -228,42 +229,97 @@ void fetch_call_set_options(struct fetch_call *c)
 	must(curl_easy_setopt(easy, CURLOPT_PRIVATE, c));
 }
 
+/* What a URL says about where it leads. */
+struct target {
+	const char *host;
+	int port;
+	bool is_allowed;
+};
+
 /* Copies one part of the URL into the arena; NULL if the URL has none. */
-static char *url_part(const struct fetch_call *c, CURLUPart part, unsigned flags)
+static char *url_part(struct arena *a, CURLU *url, CURLUPart part, unsigned flags)
 {
 	char *text = NULL, *copy;
 
-	if (curl_url_get(c->url, part, &text, flags) != CURLUE_OK)
+	if (curl_url_get(url, part, &text, flags) != CURLUE_OK)
 		return NULL;
-	copy = arena_strdup(c->task->arena, text);
+	copy = arena_strdup(a, text);
 	curl_free(text);
 	return copy;
+}
+
+/* Reads a URL; what is wrong with it, or NULL. */
+static const char *read_url(struct arena *a, CURLU *url, const char *text, const char *allow_hosts, struct target *t_r)
+{
+	const char *scheme, *port;
+
+	memset(t_r, 0, sizeof(*t_r));
+	if (curl_url_set(url, CURLUPART_URL, text, 0) != CURLUE_OK)
+		return "is not valid";
+	scheme = url_part(a, url, CURLUPART_SCHEME, 0);
+	t_r->host = url_part(a, url, CURLUPART_HOST, 0);
+	port = url_part(a, url, CURLUPART_PORT, CURLU_DEFAULT_PORT);
+	if (!scheme || !t_r->host || !port || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0))
+		return "is neither https nor http";
+	if (url_part(a, url, CURLUPART_USER, 0) || url_part(a, url, CURLUPART_PASSWORD, 0))
+		return "holds credentials";
+	t_r->port = atoi(port);
+	t_r->is_allowed = address_list_has(allow_hosts, bytes_of(t_r->host), t_r->port);
+	if (strcmp(scheme, "http") == 0 && !t_r->is_allowed)
+		return "is plain http, which the operator has to allow for its host";
+	return NULL;
+}
+
+static CURLU *new_url(void)
+{
+	CURLU *url = curl_url();
+
+	if (!url)
+		abort();
+	return url;
 }
 
 /* Parses the URL once, for our checks and for curl alike, so that they cannot disagree about its host. */
 enum err fetch_call_read_url(struct fetch_call *c)
 {
-	const char *scheme, *port;
-	CURLUcode rc;
+	struct target target;
+	const char *flaw;
 
-	c->url = curl_url();
-	if (!c->url)
-		abort();
-	rc = curl_url_set(c->url, CURLUPART_URL, c->rq->url, 0);
-	if (rc != CURLUE_OK)
-		return task_fail_internal(c->task, ERR_PROVIDER_DOWN, "the URL is not valid: %s", curl_url_strerror(rc));
-	scheme = url_part(c, CURLUPART_SCHEME, 0);
-	c->host = url_part(c, CURLUPART_HOST, 0);
-	port = url_part(c, CURLUPART_PORT, CURLU_DEFAULT_PORT);
-	if (!scheme || !c->host || !port || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0))
-		return task_fail_internal(c->task, ERR_PROVIDER_DOWN, "the URL is neither https nor http");
-	if (url_part(c, CURLUPART_USER, 0) || url_part(c, CURLUPART_PASSWORD, 0))
-		return task_fail_internal(c->task, ERR_PROVIDER_DOWN, "the URL holds credentials");
-	c->port = atoi(port);
-	c->is_allowed = address_list_has(c->conf->allow_hosts, bytes_of(c->host), c->port);
-	if (strcmp(scheme, "http") == 0 && !c->is_allowed)
-		return task_fail_internal(c->task, ERR_PROVIDER_DOWN, "%s: plain http needs an entry in the list of allowed hosts", c->host);
+	c->url = new_url();
+	flaw = read_url(c->task->arena, c->url, c->rq->url, c->conf->allow_hosts, &target);
+	c->host = target.host;
+	c->port = target.port;
+	c->is_allowed = target.is_allowed;
+	if (flaw)
+		return task_fail_internal(c->task, ERR_PROVIDER_DOWN, "%s%sthe URL %s", c->host ? c->host : "", c->host ? ": " : "", flaw);
 	return ERR_OK;
+}
+
+/* Whether the host is an address as it stands, and none that may be reached. */
+static bool is_closed_address(struct arena *a, const char *host)
+{
+	struct bytes name = bytes_of(host);
+	struct in6_addr any;
+	const char *text;
+
+	if (name.n >= 2 && name.p[0] == '[')
+		name = (struct bytes){ name.p + 1, name.n - 2 };
+	text = arena_copy(a, name.p, name.n);
+	return (inet_pton(AF_INET, text, &any) == 1 || inet_pton(AF_INET6, text, &any) == 1) && !address_text_is_public(text);
+}
+
+const char *fetch_url_flaw(const char *url, const char *allow_hosts)
+{
+	struct arena *a = arena_open(1024);
+	CURLU *parsed = new_url();
+	struct target target;
+	const char *flaw = read_url(a, parsed, url, allow_hosts, &target);
+
+	if (!flaw && !target.is_allowed && is_closed_address(a, target.host))
+		flaw = "leads to an address that is not public";
+	curl_url_cleanup(parsed);
+	arena_close(&a);
+	return flaw;
 }
 
 /* Maps how curl ended. Whatever breaks before the connection stands cannot have reached the provider. */

@@ -13,6 +13,7 @@ struct fetch_call {
 	const struct fetch_conf *conf;
 	const struct fetch_request *rq;
 	const struct fetch_events *ev;
+	struct fetch_job *job; /* NULL: the only call */
 	const char *host;
 	int port;
 	bool is_allowed; /* the operator listed the host */

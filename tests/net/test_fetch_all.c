@@ -61,6 +61,7 @@ struct batch {
 	struct fetch_watch watch;
 	int n_ticks;
 	enum err fail_tick;
+	size_t ended[MANY], n_ended;
 };
 
 static struct fetch_job *add_url(struct batch *b, const char *url)
@@ -375,6 +376,64 @@ Test(fetch_all, a_deadline_ends_what_runs_and_what_waits)
 		cr_expect_eq(b.jobs[i].result, ERR_PROVIDER_TIMEOUT, "%zu: %s", i, err_code(b.jobs[i].result));
 	server_stop(a);
 	server_stop(quick);
+}
+
+static enum err on_end(void *arg, size_t i)
+{
+	struct batch *b = arg;
+
+	b->ended[b->n_ended++] = i;
+	return i == 2 && b->fail_tick ? task_fail_internal(&task, b->fail_tick, "enough") : ERR_OK;
+}
+
+Test(fetch_all, tells_each_end_as_it_comes)
+{
+	struct server *slow = server_start(serve_slowly, OK_HEAD "\r\nhello"), *quick = server_start(serve_text, OK_HEAD "\r\nhello"),
+		      *hangs = server_start(serve_and_hang, NULL);
+	struct batch b = { .watch = { .on_end = on_end } }, stopped = { .watch = { .on_end = on_end }, .fail_tick = ERR_CANCELLED };
+
+	b.watch.arg = &b;
+	add(&b, slow);
+	add_url(&b, "no url");
+	add(&b, quick);
+	run(&b, ERR_OK);
+	cr_assert_eq(b.n_ended, 3);
+	cr_expect(b.ended[0] == 1 && b.ended[1] == 2 && b.ended[2] == 0);
+	cr_expect(b.jobs[0].duration_ms >= 195 && b.jobs[0].duration_ms < 800, "%d ms", (int)b.jobs[0].duration_ms);
+	cr_expect_lt(b.jobs[2].duration_ms, 190);
+	stopped.watch.arg = &stopped;
+	add(&stopped, hangs);
+	add(&stopped, hangs);
+	add(&stopped, quick);
+	run(&stopped, ERR_CANCELLED);
+	cr_expect_eq(stopped.n_ended, 1, "what is ended from outside is not told");
+	cr_expect_eq(stopped.jobs[0].result, ERR_CANCELLED);
+	cr_expect_eq(stopped.jobs[2].result, ERR_OK);
+	server_stop(slow);
+	server_stop(quick);
+	server_stop(hangs);
+}
+
+Test(fetch_all, judges_urls_by_their_text)
+{
+	static const struct {
+		const char *url, *flaw;
+	} rows[] = {
+		{ "https://shop.example/tools?x=1", NULL },       { "https://1.1.1.1/", NULL },
+		{ "http://local.example:8080/", NULL },           { "https://10.0.0.5/", NULL },
+		{ "http://shop.example/", "plain http" },         { "http://local.example/", "plain http" },
+		{ "ftp://shop.example/", "neither" },             { "shop.example", "not valid" },
+		{ "", "not valid" },                              { "https://u:p@shop.example/", "credentials" },
+		{ "https://127.0.0.1/", "not public" },           { "https://0x7f.1/", "not public" },
+		{ "https://[::1]/", "not public" },               { "https://[::ffff:10.0.0.1]/", "not public" },
+		{ "https://169.254.169.254/latest", "not public" }, { "https://a b/", "not valid" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *flaw = fetch_url_flaw(rows[i].url, "local.example:8080, 10.0.0.5");
+
+		cr_expect(rows[i].flaw ? flaw && strstr(flaw, rows[i].flaw) : !flaw, "%s: %s", rows[i].url, flaw ? flaw : "");
+	}
 }
 
 static enum err refuse_status(void *arg, int status, int retry_after_s)
