@@ -11,6 +11,7 @@
 
 #include "app/render.h"
 #include "app/site.h"
+#include "app/tool.h"
 #include "base/secret.h"
 #include "base/stamp.h"
 #include "llm/llm.h"
@@ -204,6 +205,8 @@ enum err agent_create(struct task *t, struct db_conn *c, const struct ident *sit
 	enum err e = check_name(t, a.name);
 	if (!e)
 		e = check_providers(t, c, &a);
+	if (!e)
+		e = tool_check_names(t, c, site, a.tools);
 	if (e)
 		return e;
 	e = db_run(t, c, &stmts[CREATE],
@@ -219,6 +222,7 @@ enum err agent_create(struct task *t, struct db_conn *c, const struct ident *sit
 struct update {
 	struct agent *next;
 	int64_t version;
+	bool has_tools;
 };
 
 static enum err update_in(struct task *t, struct db_conn *c, void *arg)
@@ -227,6 +231,8 @@ static enum err update_in(struct task *t, struct db_conn *c, void *arg)
 	struct agent *a = u->next;
 	int64_t n;
 	enum err e = check_providers(t, c, a);
+	if (!e && u->has_tools) /* others may name a tool that is gone */
+		e = tool_check_names(t, c, &a->site, a->tools);
 	if (e)
 		return e;
 	e = db_run(t, c, &stmts[UPDATE],
@@ -247,7 +253,7 @@ enum err agent_update(struct task *t, struct app *app, const struct agent *a, co
 	enum err e = check_name(t, next.name);
 	if (e)
 		return e;
-	e = store_transact(t, app, update_in, &(struct update){ &next, a->version });
+	e = store_transact(t, app, update_in, &(struct update){ &next, a->version, in->tools.p != NULL });
 	next.version = a->version + 1;
 	*a_r = next;
 	return e;

@@ -44,7 +44,7 @@ enum err agent_find(struct task *t, struct app *app, const struct ident *site, s
 enum err agent_get(struct task *t, struct app *app, const struct ident *site, const struct ident *id, struct agent *a_r) MUST_CHECK;
 /* Up to `limit` agents whose name sorts behind `after`, by name. */
 enum err agent_list(struct task *t, struct app *app, const struct ident *site, struct bytes after, int64_t limit, struct agent **list_r, size_t *n_r) MUST_CHECK;
-/* Creates one within the caller's transaction. ERR_INVALID (name, unknown provider here or among the fallbacks), ERR_CONFLICT (the name is taken). */
+/* Creates one within the caller's transaction. ERR_INVALID (name, unknown provider here or among the fallbacks, unknown tool), ERR_CONFLICT (the name is taken). */
 enum err agent_create(struct task *t, struct db_conn *c, const struct ident *site, const struct agent_change *in, struct agent *a_r) MUST_CHECK;
 /* Changes one whose version is a's. ERR_PRECONDITION when it has changed since; a_r is the new state. */
 enum err agent_update(struct task *t, struct app *app, const struct agent *a, const struct agent_change *in, struct agent *a_r) MUST_CHECK;

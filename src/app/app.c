@@ -55,6 +55,10 @@
 #include "app/sweep.h"
 #include "app/template.h"
 #include "app/template_api.h"
+#include "app/tool.h"
+#include "app/tool_api.h"
+#include "app/tool_run.h"
+#include "app/tool_time.h"
 #include "app/turn.h"
 #include "app/turn_api.h"
 #include "app/turn_begin.h"
@@ -70,10 +74,10 @@
 
 /* A feature may include those above it, never one below. */
 const struct feature *const app_features[] = {
-	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &agent_feature, &attempt_feature, &idem_feature, &group_feature, &summary_feature, &context_feature, &compress_feature, &message_feature, &conversation_feature, &message_edit_feature,
+	&rows_feature, &head_feature, &site_feature, &preset_feature, &template_feature, &tool_feature, &agent_feature, &tool_run_feature, &tool_time_feature, &attempt_feature, &idem_feature, &group_feature, &summary_feature, &context_feature, &compress_feature, &message_feature, &conversation_feature, &message_edit_feature,
 	&spend_feature, &session_feature, &session_list_feature, &search_shared_feature, &search_feature, &session_update_feature, &turn_feature, &turn_keep_feature, &turn_queue_feature, &turn_end_feature, &turn_begin_feature, &session_stats_feature, &expire_feature, &retire_feature, &purge_feature,
 	&move_export_feature, &move_batch_feature, &move_check_feature, &move_import_feature,
-	&sweep_feature, &stats_feature, &site_api_feature, &spend_api_feature, &template_api_feature, &agent_api_feature, &session_api_feature, &session_list_api_feature, &session_update_api_feature, &session_stats_api_feature, &message_api_feature, &conversation_api_feature,
+	&sweep_feature, &stats_feature, &site_api_feature, &spend_api_feature, &template_api_feature, &agent_api_feature, &tool_api_feature, &session_api_feature, &session_list_api_feature, &session_update_api_feature, &session_stats_api_feature, &message_api_feature, &conversation_api_feature,
 	&message_edit_api_feature, &clone_feature, &search_api_feature, &turn_api_feature, &turn_view_api_feature, &move_api_feature, &context_api_feature, &compress_api_feature, &health_feature, &openapi_feature,
 	NULL,
 };

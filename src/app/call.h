@@ -36,6 +36,7 @@ enum route_flag {
 	ROUTE_OWN_IDEMPOTENCY = 4, /* the handler itself looks after the Idempotency-Key */
 	ROUTE_STREAMS = 8,       /* may answer with text/event-stream */
 	ROUTE_RAW_BODY = 32,     /* the body is no JSON object: the handler reads c->rq->body, application/x-ndjson */
+	ROUTE_GIVES_SECRET = 64, /* the answer, a tool, gets the secret of its calls, which is never stored with the answer */
 	ROUTE_TAKES_CORRUPT = 16, /* works on a session whose record cannot be read: its head has ids alone */
 };
 
@@ -82,6 +83,8 @@ struct call {
 	struct ident audit_session; /* zero: none; the session that was touched, for the audit hook */
 };
 
+struct tool_builtin; /* tool.h */
+
 /* A feature: the one constant row that app.c lists. */
 struct feature {
 	const char *name;
@@ -92,6 +95,9 @@ struct feature {
 	/* Job of the janitor; adds what it ended or removed to *n_r. */
 	enum err (*sweep)(struct task *t, struct app *app, int64_t *n_r);
 	const char *swept; /* what it counts: "idle sessions ended" */
+	/* What agents may call here, beside the tools of their site (tool.h). */
+	const struct tool_builtin *tools;
+	size_t n_tools;
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

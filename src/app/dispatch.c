@@ -12,6 +12,7 @@
 #include "app/guard.h"
 #include "app/head.h"
 #include "app/idem.h"
+#include "app/tool.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/stamp.h"
@@ -162,6 +163,8 @@ void dispatch_reply(struct call *c, int status)
 		dispatch_add_token(c, b, &c->token_session, &c->token_user);
 		buf_add_char(b, '}');
 	}
+	if (c->route->flags & ROUTE_GIVES_SECRET)
+		tool_add_secret(c->app, &c->who.site, b);
 	if (store_is_down(c->app) && c->head && c->head->entry.value.n)
 		http_header(c->rs, "X-Parley-Stale", "database-unavailable");
 	c->rs->status = status;

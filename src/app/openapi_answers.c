@@ -61,6 +61,7 @@ static const struct route_notes notes[] = {
 	{ HTTP_GET, "/v1/export", .codes = "corrupt_record", .media = "application/x-ndjson", .media_help = EXPORT_HELP, .media_example = EXPORT_EXAMPLE },
 	{ HTTP_POST, "/v1/import", .codes = "conflict" },
 	{ HTTP_GET, "/v1/search", .codes = "not_found|corrupt_record" },
+	{ HTTP_PATCH, "/v1/tools/{tool}", .codes = "precondition_failed" },
 	{ HTTP_GET, "/readyz", .also = 503, .also_help = "The database is out of reach" },
 	{ HTTP_GET, "/metrics", .media = "text/plain", .media_help = "Metrics in the Prometheus text format, version 0.0.4",
 	  .media_example = "# TYPE parley_requests_total counter\nparley_requests_total 1042\n" },
@@ -77,6 +78,7 @@ static const struct path_parameter parameters[] = {
 	{ "a", "Name or id of the agent", NULL, "baker" },
 	{ "agent", "Name or id of the agent", NULL, "baker" },
 	{ "name", "Name of the template", NULL, "support" },
+	{ "tool", "Name or id of the tool", NULL, "find_order" },
 	{ "u", "The user as the site names it", NULL, "ann" },
 	{ .name = NULL },
 };

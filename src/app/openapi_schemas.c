@@ -40,6 +40,24 @@ static const char agent[] = CLOSED("What answers",
 	"'created_at':'2026-01-02T03:00:00.000Z',"                                                                                    \
 	"'updated_at':'2026-01-02T03:00:00.000Z'}"
 
+/* --- tools --- */
+
+#define TOOL_REQUIRED "'id','name','description','parameters','url','timeout_ms','max_bytes','generation','version','created_at','updated_at'"
+#define TOOL_MEMBERS                                                                                                                  \
+	"'id':" IDENT("tol") ",'name':{'type':'string','pattern':'^[A-Za-z0-9_-]{1,64}$'},'description':" TEXT ","                    \
+	"'parameters':{'type':['object','null'],'description':'JSON Schema of its arguments; null: the record cannot be read'},'url':" TEXT "," \
+	"'timeout_ms':" COUNT_OF ",'max_bytes':" COUNT_OF ","                                                                         \
+	"'generation':{'type':'integer','minimum':1,'description':'Which secret it has, counted from 1'},"                            \
+	"'version':{'type':'integer','minimum':1},'created_at':" TIME ",'updated_at':" TIME
+static const char tool[] = CLOSED("What agents can call", TOOL_REQUIRED, TOOL_MEMBERS);
+static const char tool_with_secret[] = CLOSED("A tool and the secret that its calls are signed with", TOOL_REQUIRED ",'secret'",
+	TOOL_MEMBERS ",'secret':{'type':'string','pattern':'^whsec_[A-Za-z0-9+/]{43}=$','description':'As Standard Webhooks has it'}");
+#define TOOL_EXAMPLE_MEMBERS                                                                                                          \
+	"'id':'tol_01jcx3c9d2f5h8k1m4p7r0t3vx','name':'find_order','description':'Looks an order up','parameters':{'type':'object',"  \
+	"'properties':{'order':{'type':'string'}},'required':['order']},'url':'https://shop.example/tools/order','timeout_ms':0,"     \
+	"'max_bytes':0,'generation':1,'version':1,'created_at':'2026-01-02T03:00:00.000Z','updated_at':'2026-01-02T03:00:00.000Z'"
+#define TOOL_EXAMPLE "{" TOOL_EXAMPLE_MEMBERS "}"
+
 /* --- messages --- */
 
 static const char content_part[] = OPEN("A part of a content; what else it holds belongs to the type", "'type'", "'type':" TEXT);
@@ -316,6 +334,9 @@ static const struct openapi_schema schemas[] = {
 	{ "Template", template, TEMPLATE_EXAMPLE },
 	{ "TemplateList", LIST_OF("A page of templates", Template), LIST_EXAMPLE(TEMPLATE_EXAMPLE) },
 	{ "Token", token, "{" TOKEN_EXAMPLE_MEMBERS "}" },
+	{ "Tool", tool, TOOL_EXAMPLE },
+	{ "ToolList", LIST_OF("A page of tools", Tool), LIST_EXAMPLE(TOOL_EXAMPLE) },
+	{ "ToolWithSecret", tool_with_secret, "{" TOOL_EXAMPLE_MEMBERS ",'secret':'whsec_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA='}" },
 	{ "Turn", turn, TURN_EXAMPLE },
 	{ "TurnList", LIST_OF("A page of turns", Turn), LIST_EXAMPLE(TURN_EXAMPLE) },
 	{ "Usage", usage, NULL },

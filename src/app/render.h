@@ -15,6 +15,7 @@
 #define PREFIX_SITE "sit_"
 #define PREFIX_AGENT "agt_"
 #define PREFIX_KEY "key_"
+#define PREFIX_TOOL "tol_"
 
 /* Stored as numbers; never renumbered. */
 enum role { ROLE_SYSTEM = 1, ROLE_DEVELOPER, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL };

@@ -1,41 +1,31 @@
 /* SPDX-License-Identifier: MIT */
-/* tool_run: runs the tools that a model asks for. */
+/* tool_run: the tools of an agent, and the calls of one answer of its model. */
 #ifndef PARLEY_APP_TOOL_RUN_H
 #define PARLEY_APP_TOOL_RUN_H
 
 #include "app/agent.h"
+#include "app/tool.h"
 #include "llm/llm.h"
 
-/* The tools of one agent, as a turn knows them. */
+#define TOOL_CALLS_MAX 64 /* of one answer that are carried out */
+
+/* The tools of one agent, for one turn. In the task's arena. */
 struct tool_set;
 
-/* Loads them. */
+/* Loads what the agent names. A tool that is gone, or whose record cannot be read, is left out and noted in the log. */
 enum err tool_set_open(struct task *t, struct app *app, const struct ident *site, const struct agent *agent, struct tool_set **set_r) MUST_CHECK;
-/* As models are told of them. */
+
+/* As a provider is told of them, in the agent's order. */
 const struct llm_tool *tool_set_list(const struct tool_set *set, size_t *n_r);
 
-/* For whom tools are called. */
-struct tool_env {
-	const struct ident *site, *session, *conversation, *turn;
-	struct bytes user, agent; /* their names */
-	int client_fd;            /* its hang-up ends the calls with ERR_CANCELLED; -1: none */
-	enum err (*on_tick)(void *arg); /* every 250 ms or so; an error ends the calls with it */
-	void *arg;
-};
-
-/* What a call came to. */
-struct tool_outcome {
-	struct bytes id, name; /* of the call */
-	struct bytes result;   /* raw JSON: a string, or any other value */
-	bool is_error;         /* the result says why, for the model to read */
-	int64_t duration_ms;
-};
-
 /*
- * Runs all calls of a model's answer (llm_result.tool_calls) at the same time; the outcomes are in their order. A call that fails is an outcome, never an error: those
- * are on_tick's, and ERR_CANCELLED.
+ * Makes the calls of one answer (llm_result.tool_calls), the site's at the same time, and gives an outcome for each in its order. Whatever goes wrong
+ * with one is that one's outcome, with a text that tells the model and reveals nothing. Errors are those of env's callbacks, the client's hang-up
+ * (ERR_CANCELLED) and a built-in tool's ERR_CANCELLED. The same set must serve all answers of a turn: it numbers its calls.
  */
-enum err tool_call_all(struct task *t, struct app *app, struct tool_set *set, const struct tool_env *env, struct bytes calls, struct tool_outcome **out_r,
-		       size_t *n_r) MUST_CHECK;
+enum err tool_call_all(struct task *t, struct app *app, struct tool_set *set, const struct tool_env *env, struct bytes calls,
+		       struct tool_outcome **outcomes_r, size_t *n_r) MUST_CHECK;
+
+extern const struct feature tool_run_feature;
 
 #endif

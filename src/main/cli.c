@@ -229,7 +229,7 @@ static const struct cli_command commands[] = {
 };
 
 /* In the order in which help shows them. */
-static const struct cli_command *const tables[] = { commands, cmd_site_commands, cmd_template_commands, cmd_stats_commands, cmd_session_commands, cmd_move_commands,
+static const struct cli_command *const tables[] = { commands, cmd_site_commands, cmd_template_commands, cmd_tool_commands, cmd_stats_commands, cmd_session_commands, cmd_move_commands,
 						  cmd_chat_commands };
 
 static void print_commands(FILE *to, const struct cli_command *list)

@@ -35,6 +35,7 @@ struct cli_command {
 /* The commands of cmd_<name>.c; each ends with a row whose name is NULL. */
 extern const struct cli_command cmd_site_commands[];     /* sites, keys, providers, agents */
 extern const struct cli_command cmd_template_commands[];
+extern const struct cli_command cmd_tool_commands[];
 extern const struct cli_command cmd_stats_commands[];
 
 /* Runs the program's command line; returns an exit status of main.h. */

@@ -370,29 +370,52 @@ static bool read_fallbacks(struct cli *c, const struct cli_option *o, struct byt
 	return true;
 }
 
+/* The values of a repeated option as a JSON array; absent when it was not given. */
+static struct bytes list_of(struct cli *c, const struct cli_option *o)
+{
+	struct buf b;
+	if (!o->n)
+		return (struct bytes){ NULL, 0 };
+	buf_init(&b, c->task->arena, 256);
+	for (size_t i = 0; i < o->n; i++) {
+		buf_add_char(&b, i ? ',' : '[');
+		buf_add_json(&b, o->values[i]);
+	}
+	buf_add_char(&b, ']');
+	return buf_bytes(&b);
+}
+
 static int cmd_agent_add(struct cli *c)
 {
 	struct cli_option o[] = { { .name = "--title" }, { .name = "--provider" }, { .name = "--model" }, { .name = "--instructions" },
 				  { .name = "--language" }, { .name = "--temperature" }, { .name = "--max-output-tokens" },
-				  { .name = "--if-absent", .is_flag = true }, { .name = "--fallback" }, { .name = NULL } };
+				  { .name = "--if-absent", .is_flag = true }, { .name = "--tool" }, { .name = "--tool-mode" },
+				  { .name = "--max-iterations" }, { .name = "--fallback" }, { .name = NULL } };
 	struct bytes words[2];
 	size_t n;
 	struct site s;
-	double tokens = 0;
+	double tokens = 0, iterations = 0;
 	bool is_parsed = cli_parse(c, o, words, 2, &n) && n == 2;
 	struct agent_add a = { .site = &s.id, .in = { .name = words[1], .title = last_value(&o[0]), .provider = last_value(&o[1]), .model = last_value(&o[2]),
 						      .instructions = last_value(&o[3]), .language = last_value(&o[4]), .has_temperature = o[5].n > 0,
-						      .has_max_output_tokens = o[6].n > 0 } };
+						      .has_max_output_tokens = o[6].n > 0, .tools = list_of(c, &o[8]), .tool_mode = last_value(&o[9]),
+						      .has_max_iterations = o[10].n > 0 } };
 	if (is_parsed && o[5].n)
 		is_parsed = read_number(last_value(&o[5]), 0, 2, &a.in.temperature);
 	if (is_parsed && o[6].n)
 		is_parsed = read_number(last_value(&o[6]), 0, 1000000, &tokens);
 	if (is_parsed)
-		is_parsed = read_fallbacks(c, &o[8], &a.in.fallbacks);
+		is_parsed = read_fallbacks(c, &o[11], &a.in.fallbacks);
+	if (is_parsed && o[9].n)
+		is_parsed = bytes_equal(a.in.tool_mode, BYTES("native")) || bytes_equal(a.in.tool_mode, BYTES("text"));
+	if (is_parsed && o[10].n)
+		is_parsed = read_number(last_value(&o[10]), 0, 50, &iterations);
 	if (!is_parsed)
 		return usage("agent add SITE NAME [--title T] [--provider echo|NAME] [--model M] [--instructions TEXT] [--language TAG]\n"
-			     "                              [--temperature 0..2] [--max-output-tokens N] [--fallback PROVIDER[:MODEL]]... [--if-absent]");
+			     "                              [--temperature 0..2] [--max-output-tokens N] [--tool NAME]... [--tool-mode native|text]\n"
+			     "                              [--max-iterations N] [--fallback PROVIDER[:MODEL]]... [--if-absent]");
 	a.in.max_output_tokens = (int64_t)tokens;
+	a.in.max_iterations = (int64_t)iterations;
 	enum err e = site_find_by_name(c->task, c->app, words[0], &s);
 	if (!e)
 		e = store_transact(c->task, c->app, agent_add_in, &a);

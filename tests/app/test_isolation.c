@@ -21,22 +21,28 @@ static const char *snapshot(struct victim *v)
 {
 	struct api *h = v->h;
 	struct answer s = api_get(h, h->sk, "/v1/sessions/%s?messages=100", v->session), list = api_get(h, h->sk, "/v1/sessions?limit=100");
-	struct answer agents = api_get(h, h->sk, "/v1/agents?limit=100"), templates = api_get(h, h->sk, "/v1/templates?limit=100"), turn = api_get(h, h->sk, "/v1/sessions/%s/turns/%s", v->session, v->turn);
+	struct answer agents = api_get(h, h->sk, "/v1/agents?limit=100"), templates = api_get(h, h->sk, "/v1/templates?limit=100"),
+		      tools = api_get(h, h->sk, "/v1/tools?limit=100"), turn = api_get(h, h->sk, "/v1/sessions/%s/turns/%s", v->session, v->turn);
 	must_be(s, 200);
 	must_be(list, 200);
 	must_be(agents, 200);
 	must_be(templates, 200);
+	must_be(tools, 200);
 	must_be(turn, 200);
-	return api_text(h, "%s\n%s\n%s\n%s\n%s", s.body.p, list.body.p, agents.body.p, templates.body.p, turn.body.p);
+	return api_text(h, "%s\n%s\n%s\n%s\n%s\n%s", s.body.p, list.body.p, agents.body.p, templates.body.p, tools.body.p, turn.body.p);
 }
+
+#define TOOL(name) "{\"name\":\"" name "\",\"description\":\"d\",\"url\":\"https://tools.example/\"}"
 
 static void prepare(struct victim *v)
 {
 	struct api *h = v->h = api_open();
 	struct api_site other = api_add_site(h, "https://other.example");
-	struct answer agent = api_post(h, h->sk, "{\"name\":\"vault\"}", "/v1/agents"), tpl = api_post(h, h->sk, "{\"name\":\"vault\"}", "/v1/templates");
+	struct answer agent = api_post(h, h->sk, "{\"name\":\"vault\"}", "/v1/agents"), tpl = api_post(h, h->sk, "{\"name\":\"vault\"}", "/v1/templates"),
+		      tool = api_post(h, h->sk, TOOL("vault"), "/v1/tools");
 	must_be(agent, 201);
 	must_be(tpl, 201);
+	must_be(tool, 201);
 	v->session = new_session(h, h->sk, "{\"agent\":\"vault\",\"user\":\"ann\",\"state\":{\"secret\":\"canary\"}}", &v->token);
 	struct answer turn = api_post(h, h->sk, "{\"message\":\"canary\"}", "/v1/sessions/%s/turns", v->session);
 	must_be(turn, 200);
@@ -59,7 +65,7 @@ static const char *path_of(struct victim *v, const struct api_route *r, const ch
 			buf_add_char(&b, *p);
 			continue;
 		}
-		buf_add_str(&b, p[1] == 's' ? session : p[1] == 't' ? v->turn : p[1] == 'u' ? "ann" : agent);
+		buf_add_str(&b, p[1] == 's' ? session : strncmp(p, "{t}", 3) == 0 ? v->turn : p[1] == 'u' ? "ann" : agent);
 		p = strchr(p, '}');
 	}
 	return b.p;
@@ -83,6 +89,8 @@ static const char *body_of(struct victim *v, const struct api_route *r)
 		       "\"checksum\":\"0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8\"}\n";
 	if (strcmp(r->path, "/v1/agents") == 0 || strcmp(r->path, "/v1/templates") == 0)
 		return "{\"name\":\"intruder\"}";
+	if (strncmp(r->path, "/v1/tools", 9) == 0)
+		return strstr(r->path, "/secret") ? NULL : r->method == HTTP_POST ? TOOL("intruder") : "{\"description\":\"intruder\"}";
 	return strstr(r->path, "/end") || strstr(r->path, "/token") ? "{}" : "{\"title\":\"intruder\"}";
 }
 
