@@ -151,11 +151,30 @@ static struct bytes cut(struct task *t, struct bytes text, size_t max)
 	return buf_bytes(&b);
 }
 
+/* Checked JSON without blanks and lines' ends between its parts. */
+static struct bytes compact(struct task *t, struct bytes json)
+{
+	char *out = arena_alloc(t->arena, json.n + 1);
+	size_t n = 0;
+	bool is_text = false;
+	for (size_t i = 0; i < json.n; i++) {
+		char byte = json.p[i];
+		if (!is_text && strchr(" \t\r\n", byte))
+			continue;
+		out[n++] = byte;
+		if (is_text && byte == '\\')
+			out[n++] = json.p[++i];
+		else if (byte == '"')
+			is_text = !is_text;
+	}
+	return (struct bytes){ out, n };
+}
+
 /* Puts the result in place, no longer than a model is given. */
 static void set_result(struct batch *b, struct call_run *c, struct bytes json)
 {
 	size_t max = (size_t)b->app->conf->tool_max_bytes;
-	c->out.result = json;
+	c->out.result = json = compact(b->task, json);
 	if (json.n <= max)
 		return;
 	struct bytes text = jsonx_type(json) == JSONX_STRING ? jsonx_string(b->task->arena, json) : json;
