@@ -85,15 +85,30 @@ static void on_delta(struct chat_view *v, struct bytes data)
 	put(v, text);
 }
 
+static const struct {
+	const char *reason, *text;
+} reasons[] = {
+	{ "retry", "the provider failed and is asked again" },
+	{ "failover", "another provider is asked" },
+	{ "position", "not all that was shown was stored" },
+};
+
 static void on_reset(struct chat_view *v, struct bytes data)
 {
-	begin_anew(v, text_member(v->arena, data, "reason"));
+	struct bytes reason = text_member(v->arena, data, "reason");
+	for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
+		if (bytes_equal(reason, bytes_of(reasons[i].reason))) {
+			begin_anew(v, bytes_of(reasons[i].text));
+			return;
+		}
+	begin_anew(v, reason);
 }
 
 /* Makes what is shown the text that it was in the end: adds what is missing, or shows it anew. */
 static void settle(struct chat_view *v, struct bytes text)
 {
 	size_t n = v->shown.n;
+	text = bytes_or(text, BYTES(""));
 	if (text.n < n || memcmp(text.p, buf_bytes(&v->shown).p, n) != 0) {
 		begin_anew(v, (struct bytes){ NULL, 0 });
 		n = 0;
@@ -253,6 +268,7 @@ static const struct {
 	{ "spend_cap_reached", "nothing more is sent to the model until the cap is raised or its period is over" },
 	{ "unauthenticated", "is the key right, and has it not been revoked?" },
 	{ "token_expired", "leave, and begin again with a fresh token or a key" },
+	{ "worker_lost", "/regenerate asks again" },
 	{ "provider_refused", "the agent's provider, its key or model may be wrong" },
 	{ "provider_rate_limited", "/regenerate asks again" },
 	{ "provider_failed", "/regenerate asks again" },

@@ -175,9 +175,13 @@ static enum err show_usage(struct chat *chat, struct task *t)
 	fputc('\n', stdout);
 	if (stats.n == 0)
 		return ERR_OK;
-	struct bytes turns = jsonx_member(stats, "turns"), tokens = jsonx_member(stats, "tokens");
-	printf("its session: %lld turn%s, %lld tokens in, %lld out\n", (long long)number_of(turns, "total"), plural(number_of(turns, "total")),
-	       (long long)number_of(tokens, "input"), (long long)number_of(tokens, "output"));
+	struct bytes usage = jsonx_member(stats, "usage"); /* all that its turns took, also those that failed */
+	printf("its session: %lld turn%s, %lld tokens in, %lld out", (long long)number_of(usage, "turns"), plural(number_of(usage, "turns")),
+	       (long long)number_of(usage, "input_tokens"), (long long)number_of(usage, "output_tokens"));
+	struct bytes cost = jsonx_type(usage) == JSONX_OBJECT ? jsonx_member(usage, "cost") : (struct bytes){ NULL, 0 };
+	if ((jsonx_type(cost) == JSONX_INT || jsonx_type(cost) == JSONX_REAL) && jsonx_real(cost) > 0)
+		printf(", cost %g", jsonx_real(cost));
+	fputc('\n', stdout);
 	return ERR_OK;
 }
 

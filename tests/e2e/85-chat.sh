@@ -78,8 +78,9 @@ converses()
 	check "$_way: escapes of an answer stay off the terminal" lacks_escapes 'a\033[31mb\n/history\n' "$@"
 }
 
-write_settings
+write_settings "turn_lease = 2s"
 make_site
+parley agent add e2e slow --provider echo --model slow:150 >>"$dir/log/setup" 2>&1 || give_up "a slow agent is made"
 parley agent add e2e other --provider echo >>"$dir/log/setup" 2>&1 || give_up "a second agent is made"
 XDG_STATE_HOME=$dir/state
 export XDG_STATE_HOME
@@ -104,5 +105,46 @@ check "a session's token goes on in its session" says 'You said: by token' 'by t
 check "again and again" says ' *2  assistant: You said: by token' 'more\n/history\n' parley chat --url "$URL" --key-file "$dir/st" echo
 check "what is no key is refused" ends 64 'holds neither' '' parley chat --url "$URL" --key-file "$dir/nonsense" echo
 check "plain http is for this machine alone" ends 64 'takes https' '' parley chat --url http://example.com --key-file "$dir/sk" echo
+
+# slowly NAME LINES COMMAND...: a chat beside this script, whose output is in log/NAME; begins to answer before this returns.
+slowly()
+{
+	_name=$1
+	_lines=$2
+	shift 2
+	# shellcheck disable=SC2059 # lines with \n
+	(printf "$_lines" | "$@"; echo "status $?") >"$dir/log/$_name" 2>&1 &
+	await "an answer begins" grep -q 'You said: one two' "$dir/log/$_name"
+}
+
+ended()
+{
+	await "the chat ends" grep -q '^status' "$dir/log/$1"
+	grep -v '^\[' "$dir/log/$1" | tr -d '\n'
+}
+
+is_whole()
+{
+	_said=$(ended "$1")
+	test "$_said" = "$whole" || { cat "$dir/log/$1"; echo "instead of: $whole"; return 1; }
+}
+
+words="one two three four five six seven eight nine ten eleven twelve"
+whole="You said: ${words}status 0"
+chat="parley chat --url $URL --key-file $dir/sk slow"
+slowly cut "$words\n" $chat
+halt nginx
+sleep 1
+launch nginx nginx -p "$dir" -c "$dir/nginx.conf" -e "$dir/log/nginx"
+check "an answer that a restart of the web server cut off is taken up again, whole and once" is_whole cut
+check "and said so" grep -q 'taking it up again' "$dir/log/cut"
+
+slowly dead "$words\\n/regenerate\\n" $chat
+# shellcheck disable=SC2046 # a list of processes
+kill -s KILL $(pgrep -P "$(pid_of parley)")
+ended dead >/dev/null
+check "a turn whose worker died is told" grep -q '^parley: .*regenerate asks again' "$dir/log/dead"
+check "and answered anew on request" grep -qx "You said: $words" "$dir/log/dead"
+
 halt nginx
 check "a server that is not there is named" ends 1 'cannot be reached' '' parley chat --url "$URL" --key-file "$dir/sk" echo --session any

@@ -137,10 +137,12 @@ Test(chat_view, no_text_of_a_model_acts_on_the_terminal)
 Test(chat_view, a_reset_begins_anew_visibly)
 {
 	show("delta", "{\"text\":\"one\"}");
-	show("reset", "{\"reason\":\"the provider broke off\"}");
+	show("reset", "{\"reason\":\"failover\"}");
+	show("delta", "{\"text\":\"tw\"}");
+	show("reset", "{\"reason\":\"a new word\"}");
 	show("delta", "{\"text\":\"two\"}");
 	show("done", "{\"result\":\"two\",\"finish\":\"length\"}");
-	must_show("one\ntwo\n", "[the answer begins anew: the provider broke off]\n[cut off at the agent's limit of length]\n");
+	must_show("one\ntw\ntwo\n", "[the answer begins anew: another provider is asked]\n[the answer begins anew: a new word]\n[cut off at the agent's limit of length]\n");
 }
 
 Test(chat_view, an_answer_that_is_not_what_was_shown_is_shown_whole)
