@@ -303,17 +303,20 @@ static enum err run_tools(struct run *r, const struct llm_result *result)
 
 /* ---- the whole ---- */
 
+static void on_call(void *arg, struct bytes provider, struct bytes model, const struct llm_result *result)
+{
+	struct run *r = arg;
+	spend_charge(r->app, &r->bill, provider, model, result->model, &result->usage);
+}
+
 static enum err ask(struct run *r, struct llm_result *result_r)
 {
-	struct attempt_events ev = { .arg = r, .on_text = on_text, .on_tick = on_tick, .on_reset = on_reset, .deadline = r->deadline };
+	struct attempt_events ev = { .arg = r, .on_text = on_text, .on_tick = on_tick, .on_reset = on_reset, .on_call = on_call, .deadline = r->deadline };
 	struct attempt_outcome out = { .n_calls = 0 };
 	enum err e = attempt_run(r->task, r->app, r->order->agent, &r->rq, r->watch->client_fd, &ev, &out);
 	*result_r = out.result;
 	r->provider = bytes_or(out.provider, r->turn->provider);
 	r->model = out.result.model.n && out.result.model.n <= 128 ? out.result.model : bytes_or(out.model, r->turn->model);
-	spend_charge(r->app, &r->bill, r->provider, bytes_or(out.model, r->turn->model), out.result.model, &out.result.usage);
-	if (out.wasted.is_known)
-		spend_charge(r->app, &r->bill, r->provider, bytes_or(out.model, r->turn->model), (struct bytes){ NULL, 0 }, &out.wasted);
 	return e;
 }
 

@@ -310,7 +310,7 @@ static void make_request(struct arena *a, const struct ask *q, struct http_reque
 
 	*rq = (struct http_request){
 		.method_text = bytes_of(q->method), .method = http_method_parse(bytes_of(q->method)), .path = bytes_of(q->to),
-		.query = question ? bytes_of(question + 1) : BYTES(""), .origin = bytes_of(q->origin), .idempotency_key = bytes_of(q->idem),
+		.query = question ? bytes_of(question + 1) : BYTES(""), .origin = bytes_of(q->origin), .idempotency_key = bytes_of(q->idem), .last_event_id = bytes_of(q->last_event_id),
 		.if_match = bytes_of(q->if_match), .request_id = bytes_of(q->request_id), .forwarded_for = bytes_of(q->forwarded),
 		.acr_method = bytes_of(q->acr_method), .remote_addr = bytes_of(q->remote ? q->remote : "203.0.113.9"), .body_state = q->state,
 		.body = { q->body ? q->body : "", body_n },

@@ -63,7 +63,7 @@ struct api_site api_add_site(struct api *h, const char *origin);
 struct ask {
 	const char *method, *to, *key, *body;
 	size_t body_n; /* 0: up to the NUL */
-	const char *type, *origin, *idem, *if_match, *request_id, *authorization, *remote, *forwarded, *acr_method;
+	const char *type, *origin, *idem, *if_match, *request_id, *authorization, *remote, *forwarded, *acr_method, *last_event_id;
 	bool has_no_type;
 	enum http_body state;
 	size_t gone_after; /* the client hangs up after so many bytes; 0: it stays */

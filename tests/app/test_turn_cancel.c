@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/* test_turn_cancel: a stop really stops and keeps what was said; turns that find another running wait, or stop it (TRN-5, TRN-6). */
+#include "turn_help.h"
+
+#define LONG_BODY "{\"message\":\"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30\",\"stream\":true}"
+
+static const char *turns_of(struct api *h, const char *session)
+{
+	return api_text(h, "/v1/sessions/%s/turns", session);
+}
+
+/* The turn that runs now. */
+static const char *running_turn(struct api *h, const char *session)
+{
+	struct answer list = api_get(h, h->sk, "/v1/sessions/%s/turns?status=running", session);
+	cr_assert_eq(count_at(&list, "data"), 1, "%s", list.body.p);
+	return api_text(h, "%s", str_at(&list, "data[0].id"));
+}
+
+static int64_t n_leases(struct api *h)
+{
+	return sql_int(h, "SELECT COUNT(*) FROM turn_leases WHERE site = ?", DB_ARGS(db_ident(&h->home.id)));
+}
+
+static int64_t n_tickets(struct api *h)
+{
+	return sql_int(h, "SELECT COUNT(*) FROM turn_queue WHERE site = ?", DB_ARGS(db_ident(&h->home.id)));
+}
+
+/* From the very worker, and from another one: the text so far is kept, and everybody is told the same. */
+Test(turn_cancel, stops_a_turn_from_any_worker_and_keeps_its_text, .timeout = 60)
+{
+	struct api *h = api_open_with(API_FILE, NULL), *twin = api_twin(h, 0, NULL);
+	struct api *const from[] = { h, twin };
+	add_slow(h, 100);
+	for (size_t i = 0; i < COUNT(from); i++) {
+		const char *id = new_session(h, h->sk, "{\"agent\":\"slow\"}", NULL);
+		struct background b = { .h = h, .to = turns_of(h, id), .body = LONG_BODY, .idem = api_text(h, "key%zu", i) };
+		background_begin(&b, 6);
+		const char *turn = running_turn(h, id);
+		int64_t began = stamp_mono_ms();
+		struct answer a = api_post(from[i], h->sk, "{}", "%s/%s/cancel", turns_of(h, id), turn);
+		must_be(a, 200);
+		cr_assert_lt(stamp_mono_ms() - began, 1000);
+		assert_str(a, "status", "cancelled");
+		background_end(&b);
+		const struct event *done = last_event(&b.answer);
+		cr_assert_str_eq(done->event, "done");
+		const char *text = stream_text(h, &b.answer, "", NULL);
+		cr_assert_str_eq(event_text(h, &b.answer, done, "result"), text);
+		cr_assert_str_eq(event_text(h, &b.answer, done, "finish"), "cancelled");
+		cr_assert_eq(strncmp(text, "You said: 1 2", 13), 0, "%s", text);
+		cr_assert_null(strstr(text, "30"));
+		assert_str(a, "result", text);
+		struct answer list = api_get(twin, h->sk, "/v1/sessions/%s/messages", id);
+		cr_assert_eq(count_at(&list, "data"), 2);
+		assert_str(list, "data[1].content", text);
+		cr_assert(bool_at(&list, "data[1].incomplete"));
+		struct answer again = api_post_once(twin, h->sk, b.idem, LONG_BODY, "%s", b.to);
+		must_be(again, 200);
+		cr_assert_str_eq(stream_text(h, &again, "", NULL), text, "the key replays it and nothing is asked again");
+		struct answer twice = api_post(h, h->sk, "{}", "%s/%s/cancel", turns_of(h, id), turn);
+		assert_str(twice, "status", "cancelled");
+		cr_assert_eq(n_leases(h), 0);
+		struct answer next = api_post(h, h->sk, "{\"message\":\"on\"}", "%s", turns_of(h, id));
+		must_be(next, 200);
+	}
+	api_close(&twin);
+	api_close(&h);
+}
+
+Test(turn_cancel, before_the_first_word_leaves_no_message, .timeout = 30)
+{
+	struct api *h = api_open_with(API_FILE, NULL);
+	add_slow(h, 5000);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"slow\"}", NULL);
+	struct background b = { .h = h, .to = turns_of(h, id), .body = "{\"message\":\"hi\"}" };
+	background_start(&b);
+	for (int i = 0; i < 2000 && n_leases(h) == 0; i++)
+		turn_nap(1);
+	must_be(api_post(h, h->sk, "{}", "%s/%s/cancel", turns_of(h, id), running_turn(h, id)), 200);
+	background_end(&b);
+	must_be(b.answer, 200);
+	cr_assert(!bool_at(&b.answer, "success"));
+	cr_assert(is_null_at(&b.answer, "message"));
+	assert_str(b.answer, "result", "");
+	struct answer list = api_get(h, h->sk, "/v1/sessions/%s/messages", id);
+	cr_assert_eq(count_at(&list, "data"), 1);
+	api_close(&h);
+}
+
+Test(turn_cancel, of_a_turn_that_has_ended_tells_how_it_ended)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	struct answer said = api_post(h, h->sk, "{\"message\":\"hi\"}", "%s", turns_of(h, id));
+	struct answer a = api_post(h, h->sk, "", "%s/%s/cancel", turns_of(h, id), str_at(&said, "turn_id"));
+	must_be(a, 200);
+	assert_str(a, "status", "done");
+	assert_str(a, "result", "You said: hi");
+	a = api_post(h, h->sk, "{}", "%s/trn_01jcx3f2m8e4a6s9h1k3q7v5xy/cancel", turns_of(h, id));
+	assert_code(a, 404, "not_found");
+	struct api_site foreign = api_add_site(h, "https://other.example");
+	a = api_post(h, foreign.sk, "{}", "%s/%s/cancel", turns_of(h, id), str_at(&said, "turn_id"));
+	assert_code(a, 404, "not_found");
+	api_close(&h);
+}
+
+/* TRN-5: on_disconnect decides what a hang-up means. */
+Test(turn_cancel, a_closed_tab_stops_the_turn_where_it_was_asked_for, .timeout = 30)
+{
+	struct api *h = api_open_with(API_FILE, NULL);
+	add_slow(h, 50);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"slow\"}", NULL);
+	struct background b = { .h = h, .to = turns_of(h, id), .gone_after = 900,
+				.body = "{\"message\":\"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20\",\"stream\":true,\"on_disconnect\":\"cancel\"}" };
+	background_start(&b);
+	background_end(&b);
+	struct answer list = api_get(h, h->sk, "%s", turns_of(h, id));
+	assert_str(list, "data[0].status", "cancelled");
+	cr_assert_eq(n_leases(h), 0);
+	struct answer messages = api_get(h, h->sk, "/v1/sessions/%s/messages", id);
+	cr_assert(bool_at(&messages, "data[1].incomplete"));
+	cr_assert_null(strstr(str_at(&messages, "data[1].content"), "20"));
+	api_close(&h);
+}
+
+/* TRN-6: in the order of their arrival, on whatever worker, and nobody jumps the queue. */
+Test(turn_cancel, turns_wait_in_order_when_they_ask_to, .timeout = 60)
+{
+	struct api *h = api_open_with(API_FILE, NULL), *twin = api_twin(h, 0, NULL);
+	add_slow(h, 40);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"slow\"}", NULL);
+	struct background running = { .h = h, .to = turns_of(h, id), .body = LONG_BODY }, waiting[4];
+	background_begin(&running, 4);
+	for (int i = 0; i < 4; i++) {
+		waiting[i] = (struct background){ .h = i % 2 ? twin : h, .to = turns_of(h, id),
+						  .body = api_text(h, "{\"message\":\"w%d\",\"on_busy\":\"queue\"%s}", i, i < 2 ? ",\"stream\":true" : "") };
+		background_start(&waiting[i]);
+		for (int j = 0; j < 3000 && n_tickets(h) <= i; j++)
+			turn_nap(1);
+		cr_assert_eq(n_tickets(h), i + 1);
+	}
+	struct answer jumper = api_post(h, h->sk, "{\"message\":\"me\"}", "%s", turns_of(h, id));
+	assert_code(jumper, 409, "turn_running");
+	background_end(&running);
+	for (int i = 0; i < 4; i++) {
+		background_end(&waiting[i]);
+		must_be(waiting[i].answer, 200);
+	}
+	cr_assert_str_eq(waiting[0].answer.events[0].event, "queued");
+	cr_assert_str_eq(last_event(&waiting[0].answer)->event, "done");
+	struct answer list = api_get(h, h->sk, "/v1/sessions/%s/messages", id);
+	cr_assert_eq(count_at(&list, "data"), 10);
+	for (int i = 0; i < 4; i++) {
+		assert_str(list, api_text(h, "data[%d].content", 2 + 2 * i), api_text(h, "w%d", i));
+		assert_str(list, api_text(h, "data[%d].content", 3 + 2 * i), api_text(h, "You said: w%d", i));
+	}
+	cr_assert_eq(n_tickets(h), 0);
+	cr_assert_eq(n_leases(h), 0);
+	api_close(&twin);
+	api_close(&h);
+}
+
+Test(turn_cancel, an_interrupting_turn_stops_the_other_and_runs, .timeout = 60)
+{
+	struct api *h = api_open_with(API_FILE, NULL), *twin = api_twin(h, 0, NULL);
+	add_slow(h, 100);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"slow\"}", NULL);
+	struct background running = { .h = h, .to = turns_of(h, id), .body = LONG_BODY };
+	background_begin(&running, 5);
+	struct answer a = api_post(twin, h->sk, "{\"message\":\"no, this\",\"on_busy\":\"interrupt\"}", "%s", turns_of(h, id));
+	must_be(a, 200);
+	assert_str(a, "result", "You said: no, this");
+	background_end(&running);
+	cr_assert_str_eq(event_text(h, &running.answer, last_event(&running.answer), "finish"), "cancelled");
+	struct answer list = api_get(h, h->sk, "/v1/sessions/%s/messages", id);
+	cr_assert_eq(count_at(&list, "data"), 4);
+	cr_assert(bool_at(&list, "data[1].incomplete"));
+	assert_str(list, "data[2].content", "no, this");
+	cr_assert_eq(n_tickets(h), 0);
+	api_close(&twin);
+	api_close(&h);
+}
+
+/* Who waits behind the dead waits no longer than a ticket lives; here it has run out already. */
+Test(turn_cancel, a_place_in_the_queue_runs_out)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	struct answer s = api_get(h, h->sk, "/v1/sessions/%s", id);
+	struct ident conversation;
+	cr_assert(ident_parse("cnv_", bytes_of(str_at(&s, "conversation_id")), &conversation));
+	int64_t now = stamp_now();
+	sql_run(h, "INSERT INTO turn_queue (conversation, ticket, site, until) VALUES (?, 1, ?, ?)",
+		DB_ARGS(db_ident(&conversation), db_ident(&h->home.id), db_int(now + 60000)));
+	assert_code(api_post(h, h->sk, "{\"message\":\"hi\"}", "%s", turns_of(h, id)), 409, "turn_running");
+	sql_run(h, "UPDATE turn_queue SET until = ? WHERE site = ?", DB_ARGS(db_int(now - 1), db_ident(&h->home.id)));
+	must_be(api_post(h, h->sk, "{\"message\":\"hi\"}", "%s", turns_of(h, id)), 200);
+	int64_t n;
+	cr_assert_eq(app_sweep(&h->task, h->app, &n), ERR_OK);
+	cr_assert_eq(n_tickets(h), 0);
+	api_close(&h);
+}
+
+Test(turn_cancel, words_that_nobody_knows_are_refused)
+{
+	struct api *h = api_open();
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	static const struct {
+		const char *body, *field;
+	} bad[] = {
+		{ "{\"message\":\"x\",\"on_busy\":\"wait\"}", "on_busy" }, { "{\"message\":\"x\",\"on_disconnect\":1}", "on_disconnect" },
+		{ "{\"message\":\"x\",\"max_iterations\":0}", "max_iterations" }, { "{\"message\":\"x\",\"max_iterations\":51}", "max_iterations" },
+	};
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		struct answer a = api_post(h, h->sk, bad[i].body, "%s", turns_of(h, id));
+		assert_code(a, 400, "invalid_request");
+		cr_assert(blames(&a, bad[i].field, NULL), "%s", a.body.p);
+	}
+	api_close(&h);
+}
