@@ -270,7 +270,7 @@ void turn_render(struct buf *b, const struct head *h, const struct turn *u, stru
 	buf_member_string(b, "provider", u->provider);
 	buf_member_string(b, "model", u->model);
 	buf_member_string(b, "finish", u->finish.n ? u->finish : (struct bytes){ NULL, 0 });
-	buf_member_string(b, "result", text.p ? text : BYTES(""));
+	buf_member_string(b, "result", text);
 	buf_add_member(b, "error");
 	if (u->status == TURN_FAILED) {
 		buf_add_char(b, '{');

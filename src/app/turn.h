@@ -62,7 +62,7 @@ enum err turn_fail_in(struct task *t, struct db_conn *c, const struct turn *u, s
 /* Ends a turn if its lease has run out; nothing otherwise. */
 enum err turn_expire(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, const struct ident *id) MUST_CHECK;
 
-/* Adds the turn as clients see it; text is what it has said. */
+/* Adds the turn as clients see it; text is what it has said, NULL: that is not told here. */
 void turn_render(struct buf *b, const struct head *h, const struct turn *turn, struct bytes text);
 
 /* The answer of a turn that is done or was cancelled, as clients get it and keys replay it. */

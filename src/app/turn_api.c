@@ -315,8 +315,6 @@ static void tell_ahead(struct serve *s, int64_t ahead)
 	char data[48];
 	if (!s->in->is_stream)
 		return;
-	if (!s->stream.c)
-		turn_stream_init(&s->stream, s->c, s->start.head, &s->turn);
 	turn_stream_begin(&s->stream);
 	snprintf(data, sizeof data, "{\"position\":%lld}", (long long)ahead);
 	turn_stream_send(&s->stream, "queued", bytes_of(data), -1);
@@ -361,8 +359,8 @@ static enum err begin_turn(struct serve *s)
 		e = turn_begin(c->task, c->app, &s->start, &s->turn);
 	while (e == ERR_TURN_RUNNING && may_wait && !s->start.new_session) {
 		task_clear_fault(c->task);
-		s->stream.c = c;
 		s->turn.id = (struct ident){ { 0 } };
+		turn_stream_init(&s->stream, c, h, &s->turn);
 		e = interrupts ? interrupt(s) : ERR_OK;
 		if (!e && !ticket.number)
 			e = turn_queue_enter(c->task, c->app, &c->who.site, &h->conversation, interrupts, &ticket);

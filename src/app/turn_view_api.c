@@ -23,13 +23,18 @@ static enum err find_turn(struct call *c, struct turn *turn_r)
 	return turn_get(c->task, c->app, c->head, &id, turn_r);
 }
 
+static struct bytes said_so_far(struct call *c, const struct turn *u)
+{
+	return bytes_or(turn_log_text(c->task->arena, u->log), BYTES(""));
+}
+
 /* What a turn has said: so far, or as its answer stands now. */
 static enum err read_text(struct call *c, const struct turn *u, struct bytes *text_r)
 {
 	struct bytes json;
-	*text_r = (struct bytes){ NULL, 0 };
+	*text_r = BYTES("");
 	if (u->status == TURN_RUNNING || u->status == TURN_FAILED) {
-		*text_r = turn_log_text(c->task->arena, u->log);
+		*text_r = said_so_far(c, u);
 		return ERR_OK;
 	}
 	if (!u->answer_seq)
@@ -165,7 +170,7 @@ static void render_listed(struct call *c, struct buf *b, const struct turn *u)
 {
 	bool is_partial = u->status == TURN_RUNNING || u->status == TURN_FAILED;
 	render_list_next(b);
-	turn_render(b, c->head, u, is_partial ? turn_log_text(c->task->arena, u->log) : (struct bytes){ NULL, 0 });
+	turn_render(b, c->head, u, is_partial ? said_so_far(c, u) : (struct bytes){ NULL, 0 });
 }
 
 static enum err api_turn_list(struct call *c)

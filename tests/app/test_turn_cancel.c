@@ -194,7 +194,8 @@ Test(turn_cancel, a_place_in_the_queue_runs_out)
 	int64_t now = stamp_now();
 	sql_run(h, "INSERT INTO turn_queue (conversation, ticket, site, until) VALUES (?, 1, ?, ?)",
 		DB_ARGS(db_ident(&conversation), db_ident(&h->home.id), db_int(now + 60000)));
-	assert_code(api_post(h, h->sk, "{\"message\":\"hi\"}", "%s", turns_of(h, id)), 409, "turn_running");
+	struct answer a = api_post(h, h->sk, "{\"message\":\"hi\"}", "%s", turns_of(h, id));
+	assert_code(a, 409, "turn_running");
 	sql_run(h, "UPDATE turn_queue SET until = ? WHERE site = ?", DB_ARGS(db_int(now - 1), db_ident(&h->home.id)));
 	must_be(api_post(h, h->sk, "{\"message\":\"hi\"}", "%s", turns_of(h, id)), 200);
 	int64_t n;
