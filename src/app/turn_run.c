@@ -306,7 +306,7 @@ static enum err run_tools(struct run *r, const struct llm_result *result)
 static void on_call(void *arg, struct bytes provider, struct bytes model, const struct llm_result *result)
 {
 	struct run *r = arg;
-	spend_charge(r->app, &r->bill, provider, model, result->model, &result->usage);
+	spend_charge_call(r->task, r->app, &r->bill, provider, model, &r->rq, result);
 }
 
 static enum err ask(struct run *r, struct llm_result *result_r)

@@ -186,7 +186,7 @@ Test(turn_cancel, an_interrupting_turn_stops_the_other_and_runs, .timeout = 60)
 /* Who waits behind the dead waits no longer than a ticket lives; here it has run out already. */
 Test(turn_cancel, a_place_in_the_queue_runs_out)
 {
-	struct api *h = api_open();
+	struct api *h = api_open_with(API_OWN, NULL);
 	const char *id = new_session(h, h->sk, NULL, NULL);
 	struct answer s = api_get(h, h->sk, "/v1/sessions/%s", id);
 	struct ident conversation;
