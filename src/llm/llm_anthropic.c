@@ -2,6 +2,7 @@
 /* llm_anthropic: Anthropic's Messages API: the request, from stored messages. */
 #include <stdlib.h>
 
+#include "llm/answer.h"
 #include "llm/anthropic_answer.h"
 #include "llm/request.h"
 
@@ -47,6 +48,35 @@ static bool takes_temperature(const char *model)
 	return major < 4 || (major == 4 && minor <= 6);
 }
 
+/* Whether the history has calls of tools or their results. */
+static bool has_calls(const struct llm_request *rq)
+{
+	for (size_t i = 0; i < rq->n_messages; i++) {
+		const struct llm_message *m = &rq->messages[i];
+
+		if (bytes_equal(m->role, BYTES("tool")) || jsonx_type(member_of(m->extra, "tool_calls")) == JSONX_ARRAY)
+			return true;
+	}
+	return false;
+}
+
+/* The service refuses calls in a history when no tool is defined: one that cannot be called stands for those that were. */
+static void add_tools(struct buf *b, const struct llm_request *rq)
+{
+	static const struct llm_tool past = { BYTES("past_tool"), BYTES("Stands for tools that are not there any more"), { 0 } };
+	struct llm_request none = { .tools = &past, .n_tools = 1 };
+	bool is_past = rq->n_tools == 0 && has_calls(rq);
+
+	if (rq->n_tools == 0 && !is_past)
+		return;
+	buf_add_member(b, "tools");
+	buf_add_char(b, '[');
+	request_add_tools(b, is_past ? &none : rq, "input_schema", "", "");
+	buf_add_char(b, ']');
+	if (is_past || rq->must_answer)
+		buf_member_json(b, "tool_choice", BYTES("{\"type\":\"none\"}"));
+}
+
 static struct bytes make_body(struct task *t, const struct llm_request *rq)
 {
 	struct buf b;
@@ -56,14 +86,7 @@ static struct bytes make_body(struct task *t, const struct llm_request *rq)
 	buf_member_str(&b, "model", rq->model);
 	buf_member_int(&b, "max_tokens", rq->max_output_tokens > 0 ? rq->max_output_tokens : MAX_TOKENS_DEFAULT);
 	request_add_prompt(&b, t, CONVERT_ANTHROPIC, rq);
-	if (rq->n_tools > 0) {
-		buf_add_member(&b, "tools");
-		buf_add_char(&b, '[');
-		request_add_tools(&b, rq, "input_schema", "", "");
-		buf_add_char(&b, ']');
-		if (rq->must_answer)
-			buf_member_json(&b, "tool_choice", BYTES("{\"type\":\"none\"}"));
-	}
+	add_tools(&b, rq);
 	buf_member_bool(&b, "stream", true);
 	if (request_has_temperature(rq) && takes_temperature(rq->model)) /* its scale ends at 1, that of agents at 2 */
 		request_add_real(&b, "temperature", rq->temperature > 1 ? 1 : rq->temperature);

@@ -76,37 +76,69 @@ static struct bytes make_content(struct task *t, struct bytes role, struct bytes
 	return buf_bytes(&quoted);
 }
 
-/* Gives a server back what it gave besides an answer (openai_answer.c): thoughts while their tools are called, the rest always. */
-static void add_besides(struct buf *b, struct bytes maker, const struct llm_message *m, bool is_current)
+/* The thought of an answer that says what its maker wants back (openai_answer.c); no bytes without one. */
+static struct bytes find_besides(struct arena *a, const struct llm_message *m)
 {
-	static const char *const always[] = { "encrypted_content", "phase" };
-	struct arena *a = b->arena;
 	struct jsonx_walk w;
 
 	if (!bytes_equal(m->role, BYTES("assistant")) || jsonx_type(m->content) != JSONX_ARRAY)
-		return;
+		return (struct bytes){ 0 };
 	for (jsonx_walk_begin(&w, m->content); jsonx_walk_next(&w);) {
-		struct bytes own = member_of(w.value, "openai"), text = member_of(own, "text"), details = member_of(own, "reasoning_details");
-		struct bytes thought = member_of(w.value, "thinking");
+		if (string_is(a, member_of(w.value, "type"), BYTES("thinking")) && is_string(member_of(member_of(w.value, "openai"), "maker")))
+			return w.value;
+	}
+	return (struct bytes){ 0 };
+}
 
-		if (!string_is(a, member_of(w.value, "type"), BYTES("thinking")) || !string_is(a, member_of(own, "maker"), maker))
-			continue;
-		if (is_current && string_is(a, text, BYTES("reasoning_content")) && is_string(thought))
-			buf_member_json(b, "reasoning_content", thought);
-		else if (is_current && string_is(a, text, BYTES("reasoning")) && is_string(thought))
-			buf_member_json(b, "reasoning", thought);
-		if (is_current && jsonx_type(details) == JSONX_ARRAY)
-			buf_member_json(b, "reasoning_details", details);
-		for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++) {
-			if (member_of(own, always[i]).n > 0)
-				buf_member_json(b, always[i], member_of(own, always[i]));
-		}
-		return;
+/* Gives a server back what it gave besides an answer: thoughts while their tools are called, the rest always. */
+static void add_besides(struct buf *b, struct bytes part, bool is_current)
+{
+	static const char *const always[] = { "encrypted_content", "phase" }, *const texts[] = { "reasoning_content", "reasoning" };
+	struct bytes own = member_of(part, "openai"), text = member_of(own, "text"), details = member_of(own, "reasoning_details");
+	struct bytes thought = member_of(part, "thinking");
+
+	for (size_t i = 0; i < 2; i++) {
+		if (is_current && string_is(b->arena, text, bytes_of(texts[i])) && is_string(thought))
+			buf_member_json(b, texts[i], thought);
+	}
+	if (is_current && jsonx_type(details) == JSONX_ARRAY)
+		buf_member_json(b, "reasoning_details", details);
+	for (size_t i = 0; i < 2; i++) {
+		if (member_of(own, always[i]).n > 0)
+			buf_member_json(b, always[i], member_of(own, always[i]));
 	}
 }
 
+/*
+ * A stored call as this server takes it: without what another server wants back of it, and with an object for arguments that are none, which the vendor
+ * alone reads.
+ */
+static struct bytes mend_call(struct arena *a, struct bytes call, bool is_own, bool to_vendor)
+{
+	struct bytes flat = jsonx_type(member_of(call, "function")) == JSONX_OBJECT ? member_of(call, "function") : call;
+	struct bytes rest = member_of(call, "openai"), arguments = member_of(flat, "arguments");
+	struct jsonx_flaw flaw;
+	struct buf b;
+	bool is_object;
+
+	if (!is_string(member_of(call, "id")) || !is_string(member_of(flat, "name")) || !is_string(arguments))
+		return call;
+	is_object = to_vendor || (jsonx_check(a, jsonx_string(a, arguments), &flaw) && jsonx_type(jsonx_string(a, arguments)) == JSONX_OBJECT);
+	if (is_object && (is_own || rest.n == 0))
+		return call;
+	buf_init(&b, a, call.n);
+	buf_add_char(&b, '{');
+	buf_member_json(&b, "id", member_of(call, "id"));
+	buf_member_json(&b, "name", member_of(flat, "name"));
+	buf_member_json(&b, "arguments", is_object ? arguments : BYTES("\"{}\""));
+	if (is_own && rest.n > 0)
+		buf_member_json(&b, "openai", rest);
+	buf_add_char(&b, '}');
+	return buf_bytes(&b);
+}
+
 /* The stored members besides role and content that this provider needs. */
-static void add_extra(struct buf *b, const struct llm_message *m)
+static void add_extra(struct buf *b, const struct llm_message *m, bool is_own, bool to_vendor)
 {
 	struct bytes calls = member_of(m->extra, "tool_calls"), id = member_of(m->extra, "tool_call_id"), name = member_of(m->extra, "name");
 	struct jsonx_walk w;
@@ -121,7 +153,7 @@ static void add_extra(struct buf *b, const struct llm_message *m)
 	buf_init(&said, b->arena, calls.n);
 	jsonx_walk_begin(&w, calls);
 	while (jsonx_walk_next(&w))
-		convert_openai_call(&said, w.value);
+		convert_openai_call(&said, mend_call(b->arena, w.value, is_own, to_vendor));
 	if (said.n == 0) /* an empty list is refused */
 		return;
 	buf_add_member(b, "tool_calls");
@@ -132,8 +164,8 @@ static void add_extra(struct buf *b, const struct llm_message *m)
 
 static void add_message(struct task *t, struct buf *b, const struct llm_message *m, struct bytes host, bool is_current)
 {
-	bool to_vendor = is_vendor(host);
-	struct bytes role = m->role;
+	struct bytes role = m->role, besides = find_besides(t->arena, m);
+	bool to_vendor = is_vendor(host), is_own = besides.n == 0 || string_is(t->arena, member_of(member_of(besides, "openai"), "maker"), host);
 
 	if (!to_vendor && bytes_equal(role, BYTES("developer")))
 		role = BYTES("system");
@@ -141,8 +173,9 @@ static void add_message(struct task *t, struct buf *b, const struct llm_message 
 	buf_add_char(b, '{');
 	buf_member_string(b, "role", role);
 	buf_member_json(b, "content", make_content(t, role, m->content));
-	add_extra(b, m);
-	add_besides(b, host, m, is_current);
+	add_extra(b, m, is_own, to_vendor);
+	if (is_own)
+		add_besides(b, besides, is_current);
 	buf_add_char(b, '}');
 }
 

@@ -273,8 +273,8 @@ static bool is_object(struct arena *a, struct bytes text)
 }
 
 /*
- * Keeps what stood besides as a thought of its maker: {"maker":HOST,"text":NAME,...} holds the name that its text had, and the other members. Thoughts in
- * front of an answer would cost room in every prompt and go to nobody.
+ * Keeps what stood besides as a thought of its maker: {"maker":HOST,"text":NAME,...} holds the name that its text had, and the other members; it says whose
+ * the further members of calls are, too. Thoughts in front of an answer would cost room in every prompt and go to nobody.
  */
 static void end_besides(struct llm_parser *ps, struct convert_answer *ca)
 {
@@ -300,6 +300,8 @@ static void end_besides(struct llm_parser *ps, struct convert_answer *ca)
 		}
 	}
 	buf_add_char(&rest, '}');
+	for (const struct tool *tool = ps->tools; tool; tool = tool->next)
+		n += tool->rest.p != NULL;
 	if (n > 0)
 		convert_answer_thinking(ca, text, buf_bytes(&rest));
 }

@@ -52,6 +52,25 @@ static inline struct llm_request tools_request(void)
 	return (struct llm_request){ .model = "m", .temperature = -1, .tools = tools, .n_tools = 2 };
 }
 
+/* Rounds of tools: two at once of which one failed, one with arguments that are no JSON; ids and blobs as several providers make them. */
+static inline enum err build_rounds(const struct llm_driver *driver)
+{
+	static const struct llm_message m[] = {
+		{ BYTES("user"), BYTES("\"What now?\""), { 0 } },
+		{ BYTES("assistant"), BYTES("[{\"type\":\"thinking\",\"thinking\":\"Hm.\",\"anthropic\":{\"signature\":\"c2ln\"}},{\"type\":\"text\",\"text\":\"I look.\"}]"),
+		  BYTES("{\"tool_calls\":[{\"id\":\"toolu_1\",\"name\":\"get_weather\",\"arguments\":\"{\\\"city\\\":\\\"Bonn\\\"}\"},"
+			"{\"id\":\"call|with/odd characters\",\"name\":\"get_time\",\"arguments\":\"{}\"}],\"model\":\"claude\"}") },
+		{ BYTES("tool"), BYTES("\"sunny\""), BYTES("{\"tool_call_id\":\"toolu_1\"}") },
+		{ BYTES("tool"), BYTES("\"no clock\""), BYTES("{\"tool_call_id\":\"call|with/odd characters\",\"is_error\":true}") },
+		{ BYTES("assistant"), BYTES("\"\""),
+		  BYTES("{\"tool_calls\":[{\"id\":\"call_2\",\"name\":\"get_weather\",\"arguments\":\"{\\\"city\\\":\",\"openai\":{\"x\":1}}]}") },
+		{ BYTES("tool"), BYTES("[{\"type\":\"json\",\"json\":{\"code\":1}}]"), BYTES("{\"tool_call_id\":\"call_2\"}") },
+	};
+	struct llm_request rq = { .model = "m", .messages = m, .n_messages = 6, .temperature = -1 };
+
+	return build(driver, "http://llm.example/v1", "", &rq);
+}
+
 /* What one parse gave. */
 struct outcome {
 	enum err e;

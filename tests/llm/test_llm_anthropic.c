@@ -27,11 +27,24 @@ Test(llm_anthropic, builds_a_streaming_request)
 		    "{\"type\":\"text\",\"text\":\"Also this\"}],\"messages\":[{\"role\":\"user\",\"content\":\"h\\u00e9\"},"
 		    "{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":\"f\",\"input\":{\"a\":1}}]},"
 		    "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t1\",\"content\":\"done\"}]}],"
-		    "\"stream\":true,\"temperature\":0.7}");
+		    "\"tools\":[{\"name\":\"past_tool\",\"description\":\"Stands for tools that are not there any more\",\"input_schema\":{\"type\":\"object\",\"properties\":{}}}],"
+		    "\"tool_choice\":{\"type\":\"none\"},\"stream\":true,\"temperature\":0.7}");
 	cr_expect_str_eq(built.headers[3], "anthropic-version: 2023-06-01");
 	cr_expect_str_eq(built.headers[4], "x-api-key: k-1");
 	cr_expect_eq(built.headers[5], NULL);
 	cr_expect_eq(build(&DRIVER, "http://llm.example/v1", "k\r\nX: y", &rq), ERR_PROVIDER_REFUSED);
+}
+
+/* TRN-3, TRN-6 */
+Test(llm_anthropic, says_rounds_of_tools)
+{
+	cr_assert_eq(build_rounds(&DRIVER), ERR_OK);
+	expect_bytes(jsonx_member(built.body, "messages"),
+		     "[{\"role\":\"user\",\"content\":\"What now?\"},"
+		     "{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":\"Hm.\",\"signature\":\"c2ln\"},{\"type\":\"text\",\"text\":\"I look.\"},{\"type\":\"tool_use\",\"id\":\"toolu_1\",\"name\":\"get_weather\",\"input\":{\"city\":\"Bonn\"}},{\"type\":\"tool_use\",\"id\":\"id_43d11a7fb3a68d4558635069ae487424\",\"name\":\"get_time\",\"input\":{}}]},"
+		     "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"toolu_1\",\"content\":\"sunny\"},{\"type\":\"tool_result\",\"tool_use_id\":\"id_43d11a7fb3a68d4558635069ae487424\",\"content\":\"no clock\",\"is_error\":true}]},"
+		     "{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"call_2\",\"name\":\"get_weather\",\"input\":{}}]},"
+		     "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"call_2\",\"content\":[{\"type\":\"text\",\"text\":\"{\\\"code\\\":1}\"}]}]}]");
 }
 
 /* TRN-6 */
@@ -47,6 +60,20 @@ Test(llm_anthropic, sends_tools_in_its_form)
 	rq.n_tools = 0;
 	cr_assert_eq(build(&DRIVER, "http://llm.example/v1", "", &rq), ERR_OK);
 	cr_expect_eq(jsonx_member(built.body, "tools").n, 0, "an empty list is refused");
+}
+
+/* A conversation goes on though its agent has no tools any more. */
+Test(llm_anthropic, calls_of_the_past_have_a_tool_that_stands_for_them)
+{
+	struct llm_request rq = tools_request();
+
+	cr_assert_eq(build_rounds(&DRIVER), ERR_OK);
+	expect_bytes(jsonx_member(built.body, "tools"), "[{\"name\":\"past_tool\",\"description\":\"Stands for tools that are not there any more\","
+						       "\"input_schema\":{\"type\":\"object\",\"properties\":{}}}]");
+	expect_bytes(jsonx_member(built.body, "tool_choice"), "{\"type\":\"none\"}");
+	rq.must_answer = true;
+	cr_assert_eq(build(&DRIVER, "http://llm.example/v1", "", &rq), ERR_OK);
+	expect_bytes(jsonx_member(built.body, "tool_choice"), "{\"type\":\"none\"}");
 }
 
 Test(llm_anthropic, the_limit_has_a_default)

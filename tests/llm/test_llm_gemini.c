@@ -41,6 +41,18 @@ Test(llm_gemini, leaves_out_what_was_not_asked_for)
 	cr_expect_eq(built.headers[3], NULL, "no key, no header");
 }
 
+/* TRN-3, TRN-6 */
+Test(llm_gemini, says_rounds_of_tools)
+{
+	cr_assert_eq(build_rounds(&DRIVER), ERR_OK);
+	expect_bytes(jsonx_member(built.body, "contents"),
+		     "[{\"role\":\"user\",\"parts\":[{\"text\":\"What now?\"}]},"
+		     "{\"role\":\"model\",\"parts\":[{\"text\":\"I look.\"},{\"functionCall\":{\"id\":\"toolu_1\",\"name\":\"get_weather\",\"args\":{\"city\":\"Bonn\"}}},{\"functionCall\":{\"id\":\"call|with/odd characters\",\"name\":\"get_time\",\"args\":{}}}]},"
+		     "{\"role\":\"user\",\"parts\":[{\"functionResponse\":{\"id\":\"toolu_1\",\"name\":\"get_weather\",\"response\":{\"output\":\"sunny\"}}},{\"functionResponse\":{\"id\":\"call|with/odd characters\",\"name\":\"get_time\",\"response\":{\"error\":\"no clock\"}}}]},"
+		     "{\"role\":\"model\",\"parts\":[{\"functionCall\":{\"id\":\"call_2\",\"name\":\"get_weather\",\"args\":{}}}]},"
+		     "{\"role\":\"user\",\"parts\":[{\"functionResponse\":{\"id\":\"call_2\",\"name\":\"get_weather\",\"response\":{\"code\":1}}}]}]");
+}
+
 /* TRN-6 */
 Test(llm_gemini, sends_tools_in_its_form)
 {

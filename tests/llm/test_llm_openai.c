@@ -106,6 +106,19 @@ Test(llm_openai, a_key_that_would_make_another_header_is_refused)
 	}
 }
 
+/* TRN-3, TRN-6 */
+Test(llm_openai, says_rounds_of_tools)
+{
+	cr_assert_eq(build_rounds(&DRIVER), ERR_OK);
+	expect_bytes(jsonx_member(built.body, "messages"),
+		     "[{\"role\":\"user\",\"content\":\"What now?\"},"
+		     "{\"role\":\"assistant\",\"content\":\"I look.\",\"tool_calls\":[{\"id\":\"toolu_1\",\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"arguments\":\"{\\\"city\\\":\\\"Bonn\\\"}\"}},{\"id\":\"id_43d11a7fb3a68d4558635069ae487424\",\"type\":\"function\",\"function\":{\"name\":\"get_time\",\"arguments\":\"{}\"}}]},"
+		     "{\"role\":\"tool\",\"content\":\"sunny\",\"tool_call_id\":\"toolu_1\"},"
+		     "{\"role\":\"tool\",\"content\":\"no clock\",\"tool_call_id\":\"id_43d11a7fb3a68d4558635069ae487424\"},"
+		     "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"call_2\",\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"arguments\":\"{}\"},\"x\":1}]},"
+		     "{\"role\":\"tool\",\"content\":\"{\\\"code\\\":1}\",\"tool_call_id\":\"call_2\"}]");
+}
+
 /* TRN-6 */
 Test(llm_openai, sends_tools_in_its_form)
 {
@@ -321,6 +334,16 @@ Test(llm_openai, a_call_that_the_limit_cut_off_is_left_out)
 	cr_expect_eq(o.result.finish, LLM_TOOL, "arguments that are no JSON are for the tool to refuse");
 }
 
+/* The messages of a conversation whose second is an answer. */
+static struct bytes go_on(const char *base_url, const struct outcome *o, size_t n)
+{
+	struct llm_message m[] = { { BYTES("user"), BYTES("\"Hi\""), { 0 } }, { BYTES("assistant"), o->result.parts, { 0 } },
+				   { BYTES("tool"), BYTES("\"4\""), BYTES("{\"tool_call_id\":\"a\"}") }, { BYTES("user"), BYTES("\"Go on\""), { 0 } } };
+
+	m[1].extra = bytes_of(arena_printf(arena, "{\"tool_calls\":%.*s}", (int)o->result.tool_calls.n, o->result.tool_calls.p));
+	return messages_of(base_url, m, n);
+}
+
 /* TRN-3: a signature that stands in a call goes back with it. */
 Test(llm_openai, what_a_call_holds_besides_goes_back_to_its_maker)
 {
@@ -333,16 +356,8 @@ Test(llm_openai, what_a_call_holds_besides_goes_back_to_its_maker)
 		  (int)built.body.n, built.body.p);
 	build_answered(&llm_anthropic, &o);
 	cr_expect_not(memmem(built.body.p, built.body.n, "c2ln", 4));
-}
-
-/* The messages of a conversation whose second is an answer. */
-static struct bytes go_on(const char *base_url, const struct outcome *o, size_t n)
-{
-	struct llm_message m[] = { { BYTES("user"), BYTES("\"Hi\""), { 0 } }, { BYTES("assistant"), o->result.parts, { 0 } },
-				   { BYTES("tool"), BYTES("\"4\""), BYTES("{\"tool_call_id\":\"a\"}") }, { BYTES("user"), BYTES("\"Go on\""), { 0 } } };
-
-	m[1].extra = bytes_of(arena_printf(arena, "{\"tool_calls\":%.*s}", (int)o->result.tool_calls.n, o->result.tool_calls.p));
-	return messages_of(base_url, m, n);
+	struct bytes got = go_on("https://api.openai.com/v1", &o, 3);
+	cr_expect_not(memmem(got.p, got.n, "c2ln", 4), "another server of the same form refuses it: %.*s", (int)got.n, got.p);
 }
 
 /* TRN-3: what servers want back goes to the one that said it, thoughts only while their tools are called. */
