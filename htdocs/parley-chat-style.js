@@ -235,7 +235,7 @@ textarea {
 }
 textarea:focus-visible { outline: none; }
 textarea::placeholder { color: var(--muted); opacity: 1; }
-.send {
+.send, .stop {
 	flex: none;
 	display: grid;
 	place-items: center;
@@ -247,7 +247,9 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
 	transition: background-color 120ms, color 120ms;
 }
 .send:disabled { color: var(--muted); background: var(--bubble); }
-.send:hover:not(:disabled) { filter: brightness(1.08); }
+.stop svg { fill: currentColor; }
+.stop[aria-disabled="true"] { opacity: 0.5; }
+.send:hover:not(:disabled), .stop:hover { filter: brightness(1.08); }
 .send:dir(rtl) svg { scale: -1 1; }
 
 @keyframes rise { from { opacity: 0; translate: 0 4px; } }
@@ -262,7 +264,7 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
 	.message { max-inline-size: 90%; }
 }
 @media (forced-colors: active) {
-	.text, .send, .mark, .icon { border: 1px solid; }
+	.text, .send, .stop, .mark, .icon { border: 1px solid; }
 }
 `;
 

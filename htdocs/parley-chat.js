@@ -6,7 +6,7 @@
  *	<parley-chat key="pk_…" agent="helpdesk" heading="Help"></parley-chat>
  *
  * Attributes: key, agent; base (what stands before /v1, default this origin), name (keeps widgets with the same key and agent
- * apart), heading (or title), placeholder, lang. Methods: getSession(), newSession(), clearSession(), send(text), focus().
+ * apart), heading (or title), placeholder, lang. Methods: getSession(), newSession(), clearSession(), send(text), stop(), focus().
  * Events, bubbling: parley-message, parley-session, parley-error; `detail` as in parley-client.d.ts.
  * Message text goes into text nodes only: nothing anybody writes is ever parsed as HTML.
  */
@@ -17,11 +17,13 @@ import { sheet } from "./parley-chat-style.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const NEAR_END_PX = 80;
+const DOUBLE_CLICK_MS = 600; /* stop takes the place of send: the second click is not for it */
 const ICONS = {
 	bubble: ["M20 11.5a7.5 7.5 0 0 1-10.9 6.7L4.5 19.5l1.3-4.3A7.5 7.5 0 1 1 20 11.5Z"],
 	plus: ["M12 5.5v13", "M5.5 12h13"],
 	bin: ["M5 7.5h14", "M9.5 7.5V5.2c0-.4.3-.7.7-.7h3.6c.4 0 .7.3.7.7v2.3", "M7 7.5l.7 11c0 .6.5 1 1 1h6.6c.5 0 1-.4 1-1l.7-11", "M10.2 11v5", "M13.8 11v5"],
 	send: ["M20 12 5 5l2.5 7L5 19l15-7Z", "M7.5 12H13"],
+	stop: ["M7.5 7.5h9v9h-9Z"],
 	down: ["M12 6v12", "M6.5 12.5 12 18l5.5-5.5"],
 };
 const CLIENT_ATTRIBUTES = ["key", "agent", "base", "name"];
@@ -67,6 +69,8 @@ export class ParleyChat extends HTMLElement {
 	#isDrawing = false;
 	#isAtEnd = true;
 	#isLoadingOlder = false;
+	#isStopping = false;
+	#sentAt = -Infinity;
 
 	constructor() {
 		super();
@@ -86,7 +90,7 @@ export class ParleyChat extends HTMLElement {
 	}
 
 	attributeChangedCallback(name, before, now) {
-		if (!this.isConnected || before === now)
+		if (!this.isConnected || !this.#strings || before === now) /* an element in the page gets its attributes before it is told that it is there */
 			return;
 		if (CLIENT_ATTRIBUTES.includes(name)) {
 			this.#disconnect();
@@ -126,13 +130,30 @@ export class ParleyChat extends HTMLElement {
 		return this.#client.send(text);
 	}
 
+	/* Stops the answer that is on its way; what came of it stays. */
+	async stop() {
+		if (!this.#client?.isBusy || this.#isStopping)
+			return;
+		this.#isStopping = true;
+		this.#say(null);
+		this.#drawButtons();
+		try {
+			await this.#client.cancel();
+		} catch (error) {
+			if (error.code !== "cancelled")
+				this.#failed(error);
+		}
+		this.#isStopping = false;
+		this.#drawButtons();
+	}
+
 	/* ---- client ---- */
 
 	#connect() {
 		const [key, agent, base, name] = CLIENT_ATTRIBUTES.map((attribute) => this.getAttribute(attribute) ?? "");
 		if (key === "" || agent === "")
 			return;
-		const client = new ParleyClient({ key, agent, base, name });
+		const client = new ParleyClient({ key, agent, base, name, onBusy: "queue" });
 		this.#client = client;
 		client.addEventListener("change", () => this.#draw());
 		client.addEventListener("message", ({ detail }) => this.#tell("message", { ...detail, sessionId: client.getSession()?.id ?? null }));
@@ -183,11 +204,12 @@ export class ParleyChat extends HTMLElement {
 			alert: make("div", { className: "alert", role: "alert" }),
 			label: make("label", { className: "only-read", htmlFor: "input" }),
 			input: make("textarea", { id: "input", rows: 1, autocomplete: "off", enterKeyHint: "send" }),
+			stop: make("button", { type: "button", className: "stop", hidden: true, "aria-keyshortcuts": "Escape" }, icon("stop")),
 			send: make("button", { type: "submit", className: "send", disabled: true }, icon("send")),
 		};
 		p.log.append(p.older, p.empty);
 		p.confirm = make("div", { className: "confirm", role: "group", "aria-labelledby": "ask", hidden: true }, p.ask, p.no, p.yes);
-		p.form = make("form", { noValidate: true }, p.label, make("div", { className: "field" }, p.input), p.send);
+		p.form = make("form", { noValidate: true }, p.label, make("div", { className: "field" }, p.input), p.stop, p.send);
 		p.panel = make("section", { className: "panel", "aria-labelledby": "heading" },
 			make("header", {}, make("span", { className: "mark", "aria-hidden": "true" }, icon("bubble")),
 				make("div", { className: "names" }, p.heading, p.status), p.fresh, p.clear),
@@ -211,7 +233,8 @@ export class ParleyChat extends HTMLElement {
 			this.#ask(false);
 			this.clearSession();
 		});
-		p.confirm.addEventListener("keydown", (event) => event.key === "Escape" && this.#ask(false));
+		p.stop.addEventListener("click", () => performance.now() - this.#sentAt > DOUBLE_CLICK_MS && this.stop());
+		p.panel.addEventListener("keydown", (event) => this.#escape(event));
 		p.older.addEventListener("click", () => this.#loadOlder());
 		p.latest.addEventListener("click", () => this.#toEnd());
 		p.log.addEventListener("scroll", () => this.#scrolled(), { passive: true });
@@ -226,11 +249,22 @@ export class ParleyChat extends HTMLElement {
 		this.#submit();
 	}
 
+	/* Escape closes the question whether to clear, or stops the answer. */
+	#escape(event) {
+		if (event.key !== "Escape" || event.isComposing)
+			return;
+		if (!this.#parts.confirm.hidden)
+			this.#ask(false);
+		else
+			this.stop();
+	}
+
 	#submit() {
 		const { input } = this.#parts;
 		const text = input.value;
 		if (text.trim() === "" || !this.#client)
 			return;
+		this.#sentAt = performance.now();
 		input.value = "";
 		this.#fit();
 		this.send(text);
@@ -244,6 +278,19 @@ export class ParleyChat extends HTMLElement {
 		input.style.blockSize = "auto";
 		input.style.blockSize = input.value === "" ? "" : `${input.scrollHeight}px`;
 		send.disabled = input.value.trim() === "";
+		this.#drawButtons();
+	}
+
+	/* While an answer comes, stop is there; in the place of send, unless there is something to send. The focus is never lost with a button. */
+	#drawButtons() {
+		const { input, send, stop } = this.#parts;
+		const isBusy = this.#client?.isBusy ?? false;
+		const { activeElement } = this.shadowRoot;
+		stop.hidden = !isBusy;
+		stop.setAttribute("aria-disabled", String(this.#isStopping));
+		send.hidden = isBusy && send.disabled;
+		if (activeElement?.hidden)
+			input.focus();
 	}
 
 	#ask(isOpen) {
@@ -266,7 +313,7 @@ export class ParleyChat extends HTMLElement {
 		p.log.setAttribute("aria-label", strings.log);
 		for (const [part, text] of [["older", "older"], ["empty", "empty"], ["ask", "clearAsk"], ["yes", "clearYes"], ["no", "clearNo"]])
 			setText(p[part], strings[text]);
-		for (const [part, text] of [["fresh", "newSession"], ["clear", "clear"], ["latest", "latest"], ["send", "send"]]) {
+		for (const [part, text] of [["fresh", "newSession"], ["clear", "clear"], ["latest", "latest"], ["send", "send"], ["stop", "stop"]]) {
 			p[part].setAttribute("aria-label", strings[text]);
 			p[part].title = strings[text];
 		}
@@ -303,6 +350,7 @@ export class ParleyChat extends HTMLElement {
 		p.empty.hidden = items.length > 0;
 		p.fresh.disabled = p.clear.disabled = items.length === 0 && !this.getSession();
 		this.#drawStatus();
+		this.#drawButtons();
 		if (this.#isAtEnd)
 			this.#toEnd();
 		else if (this.#isLoadingOlder)
@@ -360,7 +408,8 @@ export class ParleyChat extends HTMLElement {
 
 	#drawNote(item, parts) {
 		const s = this.#strings;
-		const notes = { waiting: s.waiting, sending: "", failed: item.role === "assistant" ? s.broken : item.seq === null ? s.unsent : s.unanswered };
+		const notes = { waiting: s.waiting, streaming: item.isLooking ? s.looking : "", stopped: s.stopped,
+			failed: item.role === "assistant" ? s.broken : item.seq === null ? s.unsent : s.unanswered };
 		const note = notes[item.state] ?? "";
 		if (parts.noted === note)
 			return;

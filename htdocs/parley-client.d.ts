@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* parley-client.d.ts: the types of parley-client.js. */
 
-export interface ParleyClientOptions {
+export interface ParleyClientOptions extends ParleySendOptions {
 	/** The site's publishable key, `pk_…`. */
 	key: string;
 	/** Name of the agent. */
@@ -20,6 +20,16 @@ export interface ParleyClientOptions {
 	retryBase?: number;
 }
 
+/** How a message is answered; what is left out is as the API has it. Given to the constructor: for all messages. */
+export interface ParleySendOptions {
+	/** What becomes of a message when a turn runs that others have begun: refused and tried again by this client; in line; or in its place. */
+	onBusy?: "reject" | "queue" | "interrupt";
+	/** Whether the answer is finished when nobody reads it. */
+	onDisconnect?: "continue" | "cancel";
+	/** How often the model may ask for tools, 1 to 50. */
+	maxIterations?: number;
+}
+
 export interface ParleySession {
 	id: string;
 	expiresAt: string | null;
@@ -31,6 +41,7 @@ export type ParleyMessageState =
 	| "sent" /* stored by the server */
 	| "streaming" /* an answer that grows */
 	| "done"
+	| "stopped" /* an answer as far as it came; a message: stopped before there was any */
 	| "failed"; /* retry() sends it again; an answer: it broke off */
 
 export interface ParleyMessage {
@@ -42,13 +53,35 @@ export interface ParleyMessage {
 	readonly turnId: string | null;
 	readonly createdAt: string | null;
 	readonly error: ParleyError | null;
+	/** Whether the answer waits for tools. */
+	readonly isLooking: boolean;
 }
 
+/** Since the last `reset` or `step`, the texts of `delta` together are the answer's. `lastEventId` is where follow() goes on. */
 export type ParleyTurnEvent =
-	| { type: "turn"; sessionId: string; turnId: string; seq: number } /* again when a lost turn is taken up anew; the text goes on */
-	| { type: "delta"; text: string }
-	| { type: "text"; text: string } /* replaces everything before it */
-	| { type: "done"; role: "assistant"; text: string; seq: number; turnId: string };
+	| { type: "queued"; position: number } /* the message waits for others' turns */
+	| { type: "turn"; sessionId: string; turnId: string; seq: number; lastEventId?: string } /* of send(): again when a lost turn is taken up anew; the text goes on */
+	| { type: "delta"; text: string; lastEventId?: string }
+	| { type: "reset"; reason?: string; lastEventId?: string } /* the text so far came to nothing */
+	| { type: "step"; index: number; text: string; toolCalls: ParleyToolCall[]; lastEventId?: string } /* `text` is repeated in it */
+	| { type: "tool"; index: number; toolCallId: string; name: string; result: unknown; isError: boolean; durationMs: number | null; lastEventId?: string }
+	| { type: "done"; role: "assistant"; text: string; seq: number | null; turnId: string; finish: string; lastEventId?: string };
+
+export interface ParleyToolCall {
+	id: string;
+	name: string;
+	arguments: unknown;
+}
+
+/** A turn as the API gives it; see its description for all members. */
+export interface ParleyTurn {
+	id: string;
+	status: "running" | "done" | "failed" | "cancelled";
+	user_seq: number;
+	answer_seq: number | null;
+	result: string;
+	[member: string]: unknown;
+}
 
 export interface ParleyMessageDetail {
 	role: "user" | "assistant";
@@ -74,6 +107,7 @@ export class ParleyClient extends EventTarget {
 	readonly messages: readonly ParleyMessage[];
 	readonly hasOlder: boolean;
 	readonly isConnected: boolean;
+	/** Whether an answer is on its way, so that cancel() stops it. */
 	readonly isBusy: boolean;
 	getSession(): ParleySession | null;
 	start(): Promise<void>;
@@ -83,9 +117,15 @@ export class ParleyClient extends EventTarget {
 	newSession(): Promise<void>;
 	clearSession(): Promise<void>;
 	createSession(fields?: Record<string, unknown>): Promise<Record<string, unknown> & { id: string }>;
-	send(text: string): AsyncIterable<ParleyTurnEvent>;
+	send(text: string, options?: ParleySendOptions): AsyncIterable<ParleyTurnEvent>;
 	/** Sends a failed message again; the server does not store it twice. One that others have followed is sent as a new one. */
 	retry(message: ParleyMessage): AsyncIterable<ParleyTurnEvent>;
+	/** Stops a turn, by default the one whose answer is on its way. What came of it stays. Resolves to the turn as it ended, or null. */
+	cancel(turnId?: string): Promise<ParleyTurn | null>;
+	/** A turn's events to its end, across broken connections: from its start, or behind an event. Throws ParleyError when it failed or is unknown. */
+	follow(turnId: string, options?: { lastEventId?: string }): AsyncGenerator<ParleyTurnEvent>;
+	/** The session's turns that run now, newest first. */
+	runningTurns(): Promise<ParleyTurn[]>;
 	addEventListener<T extends keyof ParleyClientEventMap>(
 		type: T, listener: (event: ParleyClientEventMap[T]) => void, options?: boolean | AddEventListenerOptions): void;
 	addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
@@ -101,6 +141,7 @@ export class ParleyError extends Error {
 	readonly turnId: string | null;
 	readonly requestId: string | null;
 	readonly isRetriable: boolean;
+	readonly isPassing: boolean;
 	readonly isSessionLost: boolean;
 }
 

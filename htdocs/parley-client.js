@@ -10,21 +10,22 @@
  *
  * Rules it keeps: a message has one id for all its attempts (Idempotency-Key), also for those after its turn failed and after a
  * reload, so that a retry never doubles it; messages go out one after the other, in the order they were typed; a broken
- * stream is continued by asking for its turn; a turn whose worker was lost is asked for again without a word; whatever the
+ * stream is taken up where it broke off; a turn whose worker was lost is asked for again without a word; whatever the
  * visitor typed and the server did not accept is given back, never lost.
  */
 
-import { ParleyError, newId, pauseLength, sleep, untilAnswered, watchPage } from "./parley-wire.js";
-import { ParleyStore, browserStorage } from "./parley-store.js";
+import { ParleyError, newId, watchPage } from "./parley-wire.js";
+import { ParleyStore } from "./parley-store.js";
 import { SessionAccess } from "./parley-session.js";
-import { Transcript, contentText } from "./parley-transcript.js";
-import { Feed, followTurn } from "./parley-turn.js";
+import { Transcript } from "./parley-transcript.js";
+import { Feed, publicEvents } from "./parley-turn.js";
+import { Link, underLock } from "./parley-link.js";
+import { Answer } from "./parley-answer.js";
 import { Queue, postUntilTaken } from "./parley-queue.js";
 
 export { ParleyError, EventStreamParser, backoff, parseRetryAfter, readEvents } from "./parley-wire.js";
 export { contentText } from "./parley-transcript.js";
 
-const STORAGE_SETTLES_MS = 300;
 const PAGE = 50;
 const CATCH_UP_PAGE = 100;
 const MAX_LOSSES = 3; /* of workers, for one message */
@@ -35,32 +36,31 @@ export class ParleyClient extends EventTarget {
 	#transcript = new Transcript(() => this.#changed());
 	#queue; /* messages not yet accepted by the server, and those whose failed turns are tried again */
 	#isPumping = false;
-	#turn = null; /* { done } of the turn being followed, by stream or by polling */
+	#turn = null; /* { id, entry, done } of the turn being followed */
 	#older = null; /* cursor of the next page upwards */
 	#isLoaded = false;
 	#refreshing = null;
-	#isConnected = true;
+	#link;
 	#life = new AbortController(); /* ends everything that belongs to the session shown */
 	#listeners = null; /* ends the listeners of start() */
-	#retryBase;
+	#options; /* of send() */
 
-	constructor({ key, agent, base = "", name = "", fetch, localStorage, sessionStorage, retryBase = 500 }) {
+	constructor({ key, agent, base = "", name = "", fetch, localStorage, sessionStorage, retryBase = 500, ...options }) {
 		super();
 		if (!key || !agent)
 			throw new TypeError("ParleyClient needs a key and an agent");
 		const prefix = base.replace(/\/+$/, "");
-		this.#retryBase = retryBase;
+		this.#options = options;
 		this.#store = new ParleyStore({
 			origin: globalThis.location ? new URL(prefix || "/", globalThis.location.href).href : prefix,
-			key, agent, name,
-			local: localStorage === undefined ? browserStorage("localStorage") : localStorage,
-			session: sessionStorage === undefined ? browserStorage("sessionStorage") : sessionStorage,
+			key, agent, name, local: localStorage, session: sessionStorage,
 		});
 		this.#queue = new Queue(this.#store);
 		this.#session = new SessionAccess({
 			key, agent, base: prefix, store: this.#store,
 			fetch: fetch ?? ((url, init) => globalThis.fetch(url, init)),
 		});
+		this.#link = new Link({ session: this.#session, retryBase, onChange: () => this.#changed() });
 	}
 
 	/* All messages known here, oldest first. Not to be changed. */
@@ -75,7 +75,7 @@ export class ParleyClient extends EventTarget {
 
 	/* False while the server cannot be reached and the client keeps trying. */
 	get isConnected() {
-		return this.#isConnected;
+		return this.#link.isConnected;
 	}
 
 	/* Whether an answer is on its way. */
@@ -95,9 +95,9 @@ export class ParleyClient extends EventTarget {
 	async start() {
 		this.#listen();
 		this.#session.open();
-		for (const { id, text, target } of this.#store.readOutbox())
+		for (const { id, text, target, options } of this.#store.readOutbox())
 			if (!target || target === this.#session.id)
-				this.#enqueue({ id, text, target });
+				this.#enqueue({ id, text, target, options });
 		await this.refresh();
 		this.#pump();
 	}
@@ -125,7 +125,7 @@ export class ParleyClient extends EventTarget {
 		const before = this.#older;
 		if (before !== null)
 			await this.#guard(async () => {
-				const page = await this.#page({ order: "desc", limit: PAGE, before });
+				const page = await this.#session.messages({ order: "desc", limit: PAGE, before }, this.#life.signal);
 				if (this.#older === before)
 					this.#take(page);
 			});
@@ -158,13 +158,16 @@ export class ParleyClient extends EventTarget {
 	/* ---- sending ---- */
 
 	/*
-	 * Queues a message. It is sent whether or not the result is read: an async iterable of
-	 * { type: "turn" | "delta" | "text" | "done", … } that throws ParleyError when it fails; `text` replaces all that came before.
+	 * Queues a message. It is sent whether or not the result is read: an async iterable of { type: "queued" | "turn" | "delta" | "reset" |
+	 * "step" | "tool" | "done", … } that throws ParleyError when it fails. The answer's text is that of the deltas since the last reset or
+	 * step. The options are those of the constructor, for this message.
 	 */
-	send(text) {
+	send(text, options = {}) {
 		if (typeof text !== "string" || text.trim() === "")
 			throw new TypeError("an empty message");
-		const entry = this.#enqueue({ id: newId(), text: text.toWellFormed?.() ?? text, target: undefined });
+		const { onBusy, onDisconnect, maxIterations } = { ...this.#options, ...options };
+		const entry = this.#enqueue({ id: newId(), text: text.toWellFormed?.() ?? text, target: undefined,
+			options: { on_busy: onBusy, on_disconnect: onDisconnect, max_iterations: maxIterations } });
 		this.#queue.save();
 		this.#unblock();
 		return entry.feed;
@@ -187,10 +190,10 @@ export class ParleyClient extends EventTarget {
 		return entry.feed;
 	}
 
-	#enqueue({ id, text, target }) {
+	#enqueue(fields) {
 		const state = this.#isPumping || this.#turn ? "waiting" : "sending";
-		const item = this.#transcript.add({ key: id, role: "user", text, state });
-		return this.#queue.add({ id, text, target, item });
+		const item = this.#transcript.add({ key: fields.id, role: "user", text: fields.text, state });
+		return this.#queue.add({ ...fields, item });
 	}
 
 	/* Queues the request of a stored message once more, in front; null when it is not known any more. */
@@ -201,13 +204,23 @@ export class ParleyClient extends EventTarget {
 		if (turn.id === item.turnId)
 			this.#saw(item.seq, { ...turn, id: null });
 		this.#transcript.answering(item);
-		return this.#queue.add({ id: turn.key, text: turn.text, target: turn.target, item, isAgain: true, ...fields });
+		const { key: id, text, target, options } = turn;
+		return this.#queue.add({ id, text, target, options, item, isAgain: true, ...fields });
 	}
 
 	/* The turn that another page has begun for this entry meanwhile, as postUntilTaken() would return it, or null. */
 	#takenElsewhere({ item, isAgain }) {
 		const id = isAgain && this.#session.turnOf(item.seq)?.id;
 		return id && id !== item.turnId ? { turn: { turn_id: id }, events: null } : null;
+	}
+
+	/* The same for one whose answer broke off before its first event, and that the server is at work on. */
+	async #takenBefore({ item }) {
+		if (!this.#isLoaded)
+			return null;
+		await this.#guard(() => this.#catchUp());
+		const running = item.seq === null ? null : await this.#runningFor(item);
+		return running && { turn: { turn_id: running.id }, events: null };
 	}
 
 	#unblock() {
@@ -244,9 +257,9 @@ export class ParleyClient extends EventTarget {
 	/* Decides what becomes of a message that was not accepted, or whose turn failed. */
 	#broken(entry, error) {
 		const { item } = entry;
-		if (error.code === "cancelled")
+		if (error.code === "cancelled" && error.status === 0) /* by this client's life, not by the server */
 			return entry.feed.end(error);
-		const isLost = error.code === "worker_lost" && entry.losses < MAX_LOSSES && !this.#queue.has(entry);
+		const isLost = error.code === "worker_lost" && !entry.isStopped && entry.losses < MAX_LOSSES && !this.#queue.has(entry);
 		if (isLost && this.#again(item, { feed: entry.feed, losses: entry.losses + 1 }))
 			return this.#pump();
 		if (error.isSessionLost && error.turnId === null && (entry.target || !this.#queue.has(entry)))
@@ -278,22 +291,11 @@ export class ParleyClient extends EventTarget {
 	 * a second tab from opening another.
 	 */
 	async #post(entry, signal) {
-		const locks = globalThis.navigator?.locks;
-		if (!locks || this.#session.record || entry.target) {
+		const open = () => {
 			this.#decide(entry);
-			return this.#attempt(entry, signal);
-		}
-		const taken = await new Promise((resolve, reject) => {
-			locks.request(this.#store.id, { signal }, async () => {
-				this.#decide(entry);
-				if (entry.target !== null)
-					return resolve(null);
-				const attempt = this.#attempt(entry, signal);
-				resolve(attempt);
-				/* Another tab sees what was stored a moment later: it gets the lock when it does. */
-				await attempt.then(() => sleep(STORAGE_SETTLES_MS), () => {});
-			}).catch(reject);
-		});
+			return entry.target === null ? this.#attempt(entry, signal) : null;
+		};
+		const taken = this.#session.record || entry.target ? open() : await underLock(this.#store.id, open, signal);
 		return taken ?? this.#attempt(entry, signal);
 	}
 
@@ -315,14 +317,19 @@ export class ParleyClient extends EventTarget {
 		const taken = this.#takenElsewhere(entry) ?? await postUntilTaken({
 			signal,
 			post: () => this.#session.post(entry, signal),
-			pause: (n, retryAfter) => this.#pause(n, retryAfter, signal),
+			pause: (n, retryAfter) => this.#link.pause(n, retryAfter, signal),
 			onTry: () => show("sending"),
+			onQueued: (position) => {
+				show("waiting");
+				entry.feed.push({ type: "queued", position });
+				this.refresh(); /* what is being answered before it */
+			},
 			onRefused: ({ code }) => {
-				this.#connected(code !== "network");
+				this.#link.connected(code !== "network");
 				if (code === "request_running") /* the server has it, and is at work or was lost */
 					this.#transcript.answering(item);
 				show("waiting");
-				return this.#takenElsewhere(entry);
+				return this.#takenElsewhere(entry) ?? (code === "request_running" ? this.#takenBefore(entry) : null);
 			},
 		});
 		this.#begun(entry, taken);
@@ -332,36 +339,60 @@ export class ParleyClient extends EventTarget {
 	/* The server has the message: it leaves the queue and takes its place among the stored ones. */
 	#begun(entry, { turn, response }) {
 		const { item } = entry;
-		this.#connected(true);
+		this.#link.connected(true);
 		this.#queue.remove(entry);
-		if (!response)
-			return;
+		if (!response) {
+			this.#transcript.set(item, { turnId: turn.turn_id });
+			return this.#accepted(entry);
+		}
 		if (turn.token)
 			this.#adopt(turn, response, item);
 		const { seq, created_at: createdAt } = turn.user_message;
+		this.#closeGap(seq);
 		this.#transcript.set(item, { seq, createdAt, turnId: turn.turn_id, state: "sent", error: null });
 		this.#accepted(entry);
 		entry.feed.push({ type: "turn", sessionId: turn.session_id, turnId: turn.turn_id, seq });
 	}
 
 	/* Remembers the request until it is answered. */
-	#accepted({ id, text, target, item: { seq, turnId }, isAgain }) {
-		this.#saw(seq, { id: turnId, seq, key: id, text, target });
+	#accepted({ id, text, target, options, item: { seq, turnId }, isAgain }) {
+		this.#saw(seq, { id: turnId, seq, key: id, text, target, options });
 		if (!isAgain)
 			this.#emit("message", { role: "user", text, seq, turnId });
 	}
 
 	/* ---- the answer ---- */
 
-	/* Takes the answer of a turn to its end; events are null when it is not this page that asked. */
-	async #follow(turnId, { item, feed }, events) {
+	/*
+	 * The events of a turn as send() gives them, from its start or behind the one with that id (`lastEventId` of an event), to its end, across
+	 * broken connections. Throws ParleyError when the turn failed or is unknown.
+	 */
+	follow(turnId, { lastEventId } = {}) {
+		return publicEvents(this.#link.events({ turnId, events: null, lastEventId, signal: this.#life.signal }));
+	}
+
+	/* Stops a turn, by default the one whose answer is on its way here. What came of it stays. Returns the turn as it ended, or null. */
+	async cancel(turnId = this.#turn?.id) {
 		const { signal } = this.#life;
-		const draft = this.#transcript.answering(item);
-		this.#transcript.set(item, { turnId });
-		this.#transcript.set(draft, { turnId });
-		const work = this.#answer({ turnId, draft, feed, events, signal });
-		const turn = { done: work.catch(() => {}) };
+		if (!turnId)
+			return null;
+		if (turnId === this.#turn?.id)
+			this.#turn.entry.isStopped = true;
+		return this.#link.ask(() => this.#session.cancelTurn(turnId, signal), signal);
+	}
+
+	/* The turns of the session that run now, as the API gives them, newest first. */
+	async runningTurns() {
+		return this.#session.record ? this.#session.runningTurns(this.#life.signal) : [];
+	}
+
+	/* Takes the answer of a turn to its end; events are null when it is not this page that asked. */
+	async #follow(turnId, entry, events) {
+		const answer = new Answer({ transcript: this.#transcript, question: entry.item, turnId, feed: entry.feed });
+		const work = this.#answer(answer, this.#link.events({ turnId, events, signal: this.#life.signal }));
+		const turn = { id: turnId, entry, done: work.catch(() => {}) };
 		this.#turn = turn;
+		this.#changed();
 		try {
 			await work;
 		} finally {
@@ -371,58 +402,40 @@ export class ParleyClient extends EventTarget {
 		}
 	}
 
-	async #answer({ turnId, draft, feed, events, signal }) {
-		const { message, isPolled } = await followTurn({
-			turnId, events, signal,
-			ask: async () => {
-				const turn = await this.#session.get(`/turns/${encodeURIComponent(turnId)}`, signal);
-				this.#connected(true);
-				return turn;
-			},
-			retry: this.#retry(signal),
-			onText: (text) => this.#grow(draft, text, feed),
-		});
-		if (isPolled)
-			await this.#guard(() => this.#catchUp(message.seq));
-		if (!signal.aborted)
-			this.#answered(draft, message, feed);
-	}
-
-	/* What a poll brings may lag behind what was streamed: text never shrinks on the way. */
-	#grow(draft, text, feed) {
-		if (draft.text.startsWith(text) || draft.seq !== null)
-			return;
-		const isMore = text.startsWith(draft.text);
-		feed?.push(isMore ? { type: "delta", text: text.slice(draft.text.length) } : { type: "text", text });
-		this.#transcript.set(draft, { text });
-	}
-
-	/* The answer is stored. A refresh may have brought it already. */
-	#answered(draft, message, feed) {
-		if (draft.seq === null) {
-			const text = contentText(message.content, "");
-			this.#grow(draft, text, feed);
-			this.#transcript.set(draft, { text, seq: message.seq, createdAt: message.created_at ?? null, state: "done" });
+	async #answer(answer, events) {
+		const { signal } = this.#life;
+		for await (const event of events) {
+			if (event.type !== "done") {
+				answer.take(event);
+				continue;
+			}
+			await this.#closeGap(event.data.message?.seq);
+			if (signal.aborted)
+				return;
+			const detail = answer.end(event.data);
+			this.#saw(detail.seq, this.#session.turnOf(answer.question.seq) ? null : undefined);
+			if (detail.seq !== null)
+				this.#emit("message", detail);
 		}
-		this.#saw(draft.seq, this.#session.turnOf(draft.question.seq) ? null : undefined);
-		const detail = { role: "assistant", text: draft.text, seq: draft.seq, turnId: draft.turnId };
-		feed?.push({ type: "done", ...detail });
-		this.#emit("message", detail);
 	}
 
 	/*
 	 * An answer was running when the page was left, or runs for another tab: go on with it. The record's turn is newer than the one
 	 * that the message was stored with; isFirst: what this page had sent again, but not yet begun, when it was left is sent.
 	 */
-	#resume(isFirst = false) {
+	async #resume(isFirst = false) {
 		const last = this.#transcript.last();
-		if (!last || last.role !== "user" || this.#turn || this.#queue.of(last))
+		const { signal } = this.#life;
+		const isOpen = () => !signal.aborted && last === this.#transcript.last() && last?.role === "user" && !this.#turn && !this.#queue.of(last);
+		if (!isOpen())
 			return;
+		const running = isFirst || !this.#session.turnOf(last.seq) ? await this.#runningFor(last) : null;
 		const turn = this.#session.turnOf(last.seq);
-		const turnId = turn ? turn.id : last.turnId;
-		if (turnId && !(last.state === "failed" && turnId === last.turnId)) {
+		const turnId = running?.id ?? (turn ? turn.id : last.turnId);
+		if (!isOpen())
+			return;
+		if (turnId && !(/failed|stopped/.test(last.state) && turnId === last.turnId)) {
 			const entry = { item: last, feed: new Feed(), losses: 0 };
-			const { signal } = this.#life;
 			this.#follow(turnId, entry, null).catch((error) => signal.aborted || this.#broken(entry, error));
 		} else if (turn && !turnId && isFirst) {
 			this.#again(last);
@@ -430,43 +443,42 @@ export class ParleyClient extends EventTarget {
 		}
 	}
 
-	/* What waited in the outbox, but is stored after all, is not posted: its turn is followed. */
-	#settle() {
-		for (const entry of this.#queue.stored()) {
-			this.#queue.remove(entry);
-			this.#accepted(entry);
-		}
+	/* The turn that runs now to answer this message, or null. */
+	async #runningFor(item) {
+		const { signal } = this.#life;
+		const turns = await this.#link.ask(() => this.#session.runningTurns(signal), signal);
+		return turns.find((turn) => turn.user_seq === item.seq) ?? null;
 	}
 
 	/* ---- messages ---- */
 
 	async #load() {
 		const { signal } = this.#life;
-		const read = () => this.#page({ order: "desc", limit: PAGE, min_seq: this.#session.record.seq || undefined });
-		this.#take(await untilAnswered(read, this.#retry(signal), signal));
+		const read = () => this.#session.messages({ order: "desc", limit: PAGE, min_seq: this.#session.record.seq || undefined }, signal);
+		this.#take(await this.#link.ask(read, signal));
 		this.#isLoaded = true;
-		this.#connected(true);
-		if (!this.#isPumping)
-			this.#settle();
-		this.#resume(true);
+		this.#link.connected(true);
+		if (!this.#isPumping) /* what waited in the outbox, but is stored after all, is not posted: its turn is followed */
+			this.#queue.stored().forEach((entry) => this.#accepted(this.#queue.remove(entry)));
+		await this.#resume(true);
 	}
 
 	async #catchUp(atLeast = 0) {
 		for (let isMore = true; isMore; ) {
 			const { seq } = this.#transcript;
-			const page = await this.#page({
-				order: "asc", limit: CATCH_UP_PAGE, after: seq || undefined,
-				min_seq: Math.max(seq, atLeast, this.#session.record.seq) || undefined,
-			});
+			const min_seq = Math.max(seq, atLeast, this.#session.record.seq) || undefined;
+			const page = await this.#session.messages({ order: "asc", limit: CATCH_UP_PAGE, after: seq || undefined, min_seq }, this.#life.signal);
 			page.data.forEach((message) => this.#transcript.accept(message));
 			this.#saw(this.#transcript.seq);
 			isMore = page.has_more && page.data.length > 0;
 		}
-		this.#resume();
+		await this.#resume();
 	}
 
-	#page(query) {
-		return this.#session.messages(query, this.#life.signal);
+	/* What was stored between the last message known and this one: of the turn's own steps, or of other pages. */
+	async #closeGap(seq = 0) {
+		if (this.#isLoaded && seq > this.#transcript.seq + 1)
+			await this.#guard(() => this.#catchUp(seq));
 	}
 
 	/* A page that was read downwards: the newest, or older ones. */
@@ -526,7 +538,7 @@ export class ParleyClient extends EventTarget {
 		this.#session.record = null;
 		this.#turn = this.#older = this.#refreshing = null;
 		this.#isLoaded = false;
-		this.#isConnected = true;
+		this.#link.connected(true);
 		this.#transcript.clear();
 	}
 
@@ -539,7 +551,7 @@ export class ParleyClient extends EventTarget {
 			if (stored && this.#isLoaded && stored.seq > this.#transcript.seq)
 				this.refresh();
 			else if (stored && this.#isLoaded)
-				this.#resume();
+				this.#guard(() => this.#resume());
 			return;
 		}
 		const text = this.#queue.texts.join("\n");
@@ -575,25 +587,6 @@ export class ParleyClient extends EventTarget {
 			else
 				this.#emit("error", error);
 		}
-	}
-
-	/* What a read does before it tries again. */
-	#retry(signal) {
-		return (failures, error) => {
-			this.#connected(false);
-			return this.#pause(failures, error.retryAfter, signal);
-		};
-	}
-
-	#pause(n, retryAfter, signal) {
-		return sleep(pauseLength(n, retryAfter, { base: this.#retryBase }), signal);
-	}
-
-	#connected(isConnected) {
-		if (this.#isConnected === isConnected)
-			return;
-		this.#isConnected = isConnected;
-		this.#changed();
 	}
 
 	#changed() {

@@ -84,18 +84,37 @@ export class SessionAccess {
 	}
 
 	/*
-	 * Posts a message, to the session `target` or, when that is null, so that a session is made for it. The answer is a stream,
-	 * or JSON when it is a replay. The same three make the same request, byte by byte, as the server asks of a repeated key.
+	 * Posts a message, to the session `target` or, when that is null, so that a session is made for it; `options` are further members.
+	 * The answer is a stream, or JSON when it is a replay. The same four make the same request, byte by byte, as the server asks of a repeated key.
 	 */
-	async post({ id, text, target }, signal) {
+	async post({ id, text, target, options }, signal) {
 		const bearer = target === null ? this.#key : await this.#token(signal);
 		const chat = `${this.#base}/v1/chat/${encodeURIComponent(this.#agent)}/message`;
 		return call(this.#fetch, "POST", target === null ? chat : this.#url(target, "/turns"), {
 			bearer, signal,
 			idempotencyKey: id,
 			accept: "text/event-stream, application/json",
-			body: { message: text, stream: true, client_id: id, ...(target === null ? { client_type: "web" } : {}) },
+			body: { message: text, stream: true, client_id: id, ...options, ...(target === null ? { client_type: "web" } : {}) },
 		});
+	}
+
+	/* The stream of a turn, behind the event of that id, or from its start. */
+	async stream(turnId, lastEventId, signal) {
+		const bearer = await this.#token(signal);
+		return call(this.#fetch, "GET", this.#url(this.id, `/turns/${encodeURIComponent(turnId)}/stream`), {
+			bearer, lastEventId, signal, accept: "text/event-stream",
+		});
+	}
+
+	/* Stops a turn; returns it as it ended. */
+	async cancelTurn(turnId, signal) {
+		const bearer = await this.#token(signal);
+		return readJson(await call(this.#fetch, "POST", this.#url(this.id, `/turns/${encodeURIComponent(turnId)}/cancel`), { bearer, body: {}, signal }));
+	}
+
+	/* The turns that run now, newest first. */
+	async runningTurns(signal) {
+		return (await this.get("/turns?status=running", signal)).data;
 	}
 
 	/* GETs something of the session as JSON. Throws "cancelled" when the signal aborts, also at the very end. */

@@ -6,7 +6,7 @@
  * conversation after a reload and in a second tab, and neither a cookie of another site nor sessionStorage can give both. A script
  * that runs in the page could read the token there, as it could read whatever else the page shows. What it would gain is
  * bounded: the token opens one session only, expires, and is replaced at half its life; the publishable key beside it is
- * public anyway. Secret keys never come here. Its `turn` is the newest message's { id, seq, key, text, target } until it is answered:
+ * public anyway. Secret keys never come here. Its `turn` is the newest message's { id, seq, key, text, target, options } until it is answered:
  * enough to follow the turn, or to send the very same request again. An id of null: it was sent again, and the new turn's is not known yet.
  *
  * The outbox (messages typed but not yet accepted by the server) is in sessionStorage: it survives a reload, and no second
@@ -21,7 +21,8 @@ export class ParleyStore {
 	#local;
 	#session;
 
-	constructor({ origin, key, agent, name, local, session }) {
+	/* local and session are the storages; null: none, undefined: the browser's. */
+	constructor({ origin, key, agent, name, local = browserStorage("localStorage"), session = browserStorage("sessionStorage") }) {
 		this.id = `parley:${JSON.stringify([origin, key, agent, name])}`;
 		this.#local = local;
 		this.#session = session;
@@ -37,7 +38,7 @@ export class ParleyStore {
 		this.#set(this.#local, this.id, record);
 	}
 
-	/* Messages that wait: [{ id, text, target }]; target is the session they go to, null a new one, undefined not decided. */
+	/* Messages that wait: [{ id, text, target, options }]; target is the session they go to, null a new one, undefined not decided. */
 	readOutbox() {
 		const entries = this.#get(this.#session, `${this.id}:outbox`);
 		return Array.isArray(entries) ? entries.filter((e) => typeof e?.id === "string" && typeof e?.text === "string") : [];
@@ -72,7 +73,7 @@ export class ParleyStore {
 }
 
 /* window.localStorage or window.sessionStorage; null where there is none, or where reading the property itself throws. */
-export function browserStorage(which) {
+function browserStorage(which) {
 	try {
 		return globalThis[which] ?? null;
 	} catch {

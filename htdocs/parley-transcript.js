@@ -16,6 +16,11 @@ export function contentText(content, between = "\n") {
 
 const UNSENT = 2 ** 50; /* behind every seq */
 
+/* What is incomplete was stopped, by the visitor or by somebody else. */
+function answerState({ incomplete = false }) {
+	return incomplete ? "stopped" : "done";
+}
+
 /* An answer without a seq stands right behind its question. */
 function rank(item) {
 	return item.seq ?? (item.question ? rank(item.question) + 0.5 : UNSENT + item.order);
@@ -34,7 +39,7 @@ export class Transcript {
 
 	/* Adds an item: { key, role, text, state } and what else is known of it. `question` is the item that a coming answer is for. */
 	add(fields) {
-		const item = { seq: null, question: null, turnId: null, createdAt: null, error: null, order: this.#order++, ...fields };
+		const item = { seq: null, question: null, turnId: null, createdAt: null, error: null, isLooking: false, order: this.#order++, ...fields };
 		this.items.push(item);
 		this.#changed();
 		return item;
@@ -65,14 +70,19 @@ export class Transcript {
 		return this.items.findLast((item) => item.seq !== null);
 	}
 
-	/* The answer to a question as far as it came and while it is not stored, or undefined. */
+	/* The answer to a question as far as it came and while it is not stored, or undefined. What its steps said stands before it. */
 	draftOf(question) {
-		return this.items.find((item) => item.question === question && item.seq === null);
+		return this.items.findLast((item) => item.question === question && item.seq === null);
 	}
 
-	/* An answer is on its way, for the first time or again: what came before stays until there is more. */
+	addAnswer(question) {
+		return this.add({ key: `${question.key}:answer:${this.#order}`, role: "assistant", text: "", state: "streaming", question });
+	}
+
+	/* An answer is on its way, for the first time or again: what came before stays until there is more, but for its steps. */
 	answering(question) {
-		const draft = this.draftOf(question) ?? this.add({ key: `${question.key}:answer`, role: "assistant", text: "", state: "streaming", question });
+		const draft = this.draftOf(question) ?? this.addAnswer(question);
+		this.items = this.items.filter((item) => item === draft || item.question !== question || item.seq !== null);
 		this.set(question, { state: "sent", error: null });
 		this.set(draft, { state: "streaming" });
 		return draft;
@@ -92,24 +102,34 @@ export class Transcript {
 		if (draft?.text === "")
 			this.remove(draft);
 		else if (draft)
-			this.set(draft, { state: "failed" });
+			this.set(draft, { state: "failed", isLooking: false });
 		this.set(question, { state: "failed", error });
 	}
 
-	/* Takes a message as the server stores it; it may be one that is shown already, as on its way. */
-	accept({ id, seq, role, content, turn_id: turnId = null, client_id: clientId = null, created_at: createdAt }) {
+	/* There will be no answer, and nothing came of it: the draft goes. */
+	leave(draft, state) {
+		this.remove(draft);
+		this.set(draft.question, { state, error: null });
+	}
+
+	/*
+	 * Takes a message as the server stores it; it may be one that is shown already, as on its way. What is not said to the visitor is not shown:
+	 * the results of tools, and an answer that only asks for them.
+	 */
+	accept(message) {
+		const { id, seq, role, content, turn_id: turnId = null, client_id: clientId = null, created_at: createdAt } = message;
 		this.seq = Math.max(this.seq, seq);
 		if ((role !== "user" && role !== "assistant") || this.items.some((item) => item.seq === seq))
 			return;
 		const text = contentText(content, role === "assistant" ? "" : "\n");
 		const own = role === "user" && this.items.find((item) => item.key === clientId && item.seq === null);
-		const draft = role === "assistant" && this.#draftFor(seq, turnId);
+		const draft = role === "assistant" && text !== "" && this.#draftFor(seq, turnId);
 		if (own)
 			this.set(own, { seq, createdAt, turnId, state: "sent", error: null });
 		else if (draft)
-			this.#complete(draft, { seq, text, createdAt, turnId });
+			this.complete(draft, message);
 		else if (text !== "")
-			this.add({ key: id ?? `seq-${seq}`, role, text, state: role === "user" ? "sent" : "done", seq, createdAt, turnId });
+			this.add({ key: id ?? `seq-${seq}`, role, text, state: role === "user" ? "sent" : answerState(message), seq, createdAt, turnId });
 	}
 
 	/* By its turn; or because its question is the newest that is stored before: another page has asked once more. */
@@ -119,8 +139,10 @@ export class Transcript {
 		return drafts.find((item) => turnId && item.turnId === turnId) ?? drafts.find((item) => item.question === newest);
 	}
 
-	#complete(draft, fields) {
-		this.set(draft, { ...fields, state: "done" });
+	/* The draft is stored as this message. */
+	complete(draft, message) {
+		const { seq, content, turn_id: turnId = draft.turnId, created_at: createdAt = null } = message;
+		this.set(draft, { seq, text: contentText(content, ""), turnId, createdAt, state: answerState(message), isLooking: false });
 		this.set(draft.question, { state: "sent", error: null });
 	}
 

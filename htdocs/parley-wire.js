@@ -40,7 +40,12 @@ export class ParleyError extends Error {
 	 * begun (its message is stored): only the visitor decides whether to ask once more.
 	 */
 	get isRetriable() {
-		return this.turnId === null && (RETRIABLE_CODES.has(this.code) || RETRIABLE_STATUS.has(this.status));
+		return this.turnId === null && this.isPassing;
+	}
+
+	/* Whether it may be over in a moment, whatever was asked for. */
+	get isPassing() {
+		return RETRIABLE_CODES.has(this.code) || (RETRIABLE_STATUS.has(this.status) && this.code !== "spend_cap_reached");
 	}
 
 	/* The stored session cannot be used any more; the next message needs a new one. */
@@ -102,19 +107,6 @@ export async function whenOnline(signal, onOffline) {
 		});
 		if (signal.aborted)
 			throw new ParleyError({ code: "cancelled" });
-	}
-}
-
-/* What work() returns, tried until the server answers; retry(failures, error) waits before the next try. */
-export async function untilAnswered(work, retry, signal) {
-	for (let failures = 0; ; failures++) {
-		try {
-			return await work();
-		} catch (error) {
-			if (!error.isRetriable || signal.aborted)
-				throw error;
-			await retry(failures, error);
-		}
 	}
 }
 
@@ -217,8 +209,10 @@ function networkError(cause) {
  * One request. Returns the response of a success; throws ParleyError for every other answer and for none. The signal also
  * ends a body that is still being read.
  */
-export async function call(fetch, method, url, { bearer, idempotencyKey, body, accept = "application/json", signal } = {}) {
+export async function call(fetch, method, url, { bearer, idempotencyKey, lastEventId, body, accept = "application/json", signal } = {}) {
 	const headers = { Accept: accept };
+	if (lastEventId)
+		headers["Last-Event-ID"] = lastEventId;
 	if (bearer)
 		headers.Authorization = `Bearer ${bearer}`;
 	if (idempotencyKey)

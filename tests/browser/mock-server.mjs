@@ -3,8 +3,13 @@
  * mock-server: serves htdocs/ and the part of the API that a browser uses, in memory, with faults on demand: a message that contains
  *	!slow      is answered slowly
  *	!think     is answered after a pause
- *	!cut       its stream breaks in the middle; the turn goes on
+ *	!cut       its streams break in the middle, three times; the turn goes on
  *	!die       its stream breaks in the middle and the turn fails a little later
+ *	!tools     is answered after two steps with tools, of which the first says something
+ *	!reset     is answered by a second provider, after the first broke off
+ *	!deaf      the first attempt to stop it is answered with 503
+ *	!stuck     cannot be stopped
+ *	!upset     its streams end with an error that is not the turn's, twice
  *	!error     its turn fails with an `error` event
  *	!flaky     as !error, the first time
  *	!lost      its worker is killed in the middle, the first time: nothing is heard of the turn until its lease has run out
@@ -45,7 +50,7 @@ export class MockServer {
 	turns = new Map();
 	keys = new Map(); /* credential and Idempotency-Key -> { request, turn } */
 	lease = 900; /* ms until a turn that nothing is heard of has failed */
-	requests = []; /* { method, path, idempotencyKey, bearer, body } of all API calls */
+	requests = []; /* { method, path, idempotencyKey, lastEventId, bearer, body } of all API calls */
 	refusals = new Map();
 	tokenLife = 7 * 24 * 3600 * 1000;
 	delay = 12;
@@ -87,7 +92,7 @@ export class MockServer {
 			chunks.push(chunk);
 		const text = Buffer.concat(chunks).toString();
 		const call = {
-			method: rq.method, path: url.pathname, query: url.searchParams, origin: rq.headers.origin,
+			method: rq.method, path: url.pathname, query: url.searchParams, origin: rq.headers.origin, lastEventId: rq.headers["last-event-id"],
 			idempotencyKey: rq.headers["idempotency-key"], bearer: (rq.headers.authorization ?? "").replace("Bearer ", ""),
 			body: text === "" ? {} : JSON.parse(text), text,
 		};
@@ -96,7 +101,9 @@ export class MockServer {
 	}
 
 	#route(call, rq, rs) {
-		const [, , kind, name, what, turnId] = call.path.split("/");
+		const [, , kind, name, what, turnId, action] = call.path.split("/");
+		if (action && !["GET stream", "POST cancel"].includes(`${call.method} ${action}`))
+			throw new Problem(404, "not_found");
 		const route = `${call.method} ${kind}/${what ?? ""}${turnId ? "/t" : ""}`;
 		if (route === "POST chat/message")
 			return this.#post(call, rs, this.#site(call, name), null);
@@ -107,7 +114,13 @@ export class MockServer {
 		case "POST sessions/turns":
 			return this.#post(call, rs, null, session);
 		case "GET sessions/turns/t":
-			return this.#json(rs, 200, this.#turnView(session, turnId));
+			if (action === "stream")
+				return this.#replay(call, rq, rs, this.#turn(session, turnId));
+			return this.#json(rs, 200, this.#view(this.#turn(session, turnId)));
+		case "POST sessions/turns/t":
+			return this.#cancel(rs, this.#turn(session, turnId));
+		case "GET sessions/turns":
+			return this.#json(rs, 200, this.#listTurns(session, call.query));
 		case "GET sessions/messages":
 			return this.#json(rs, 200, this.#list(session, call.query));
 		case "GET sessions/":
@@ -145,7 +158,7 @@ export class MockServer {
 	}
 
 	#open(site) {
-		const session = { id: id("ses_"), site, status: "active", messages: [], tokens: new Map(), turn: null };
+		const session = { id: id("ses_"), site, status: "active", messages: [], tokens: new Map(), turn: null, queue: [] };
 		this.sessions.set(session.id, session);
 		return session;
 	}
@@ -200,11 +213,24 @@ export class MockServer {
 		const target = before?.session ?? session ?? this.#open(site);
 		if (target.status === "ended")
 			throw new Problem(409, "session_ended");
-		if (target.turn && this.#expire(target.turn).status === "running")
+		const isRunning = () => target.turn && this.#expire(target.turn).status === "running";
+		if (isRunning() && call.body.on_busy !== "queue")
 			throw new Problem(409, "turn_running", {}, { "Retry-After": "0" });
+		await this.#queue(target, isRunning, rs);
 		const turn = this.#begin(target, call.body, { isNew: session === null, before });
 		this.keys.set(reach, { request, turn });
 		return this.#stream(rs, turn, {});
+	}
+
+	/* Waits until those that came before are through. */
+	async #queue(session, isRunning, rs) {
+		const place = {};
+		for (session.queue.push(place); isRunning() || session.queue[0] !== place; await wait(10))
+			if (!rs.headersSent) {
+				this.#openStream(rs);
+				this.#write(rs, "", "queued", { position: session.queue.indexOf(place) + 1 });
+			}
+		session.queue.shift();
 	}
 
 	/* A turn whose lease has run out has failed. */
@@ -225,7 +251,8 @@ export class MockServer {
 
 	/* A turn; `before` is the failed one whose key is tried again: its message is kept. */
 	#begin(session, { message: text, client_id: clientId }, { isNew, before }) {
-		const turn = { id: id("trn_"), session, status: "running", result: "", error: null, text, isAgain: Boolean(before), leaseUntil: Infinity };
+		const turn = { id: id("trn_"), session, status: "running", result: "", error: null, text, isAgain: Boolean(before), leaseUntil: Infinity,
+			log: [], size: 0, cuts: 0, steps: [] };
 		turn.user = before?.user ?? this.append(session, "user", text, turn, { client_id: clientId });
 		turn.credentials = isNew ? this.#token(session) : {};
 		session.turn = turn;
@@ -235,75 +262,180 @@ export class MockServer {
 		return turn;
 	}
 
+	/* Adds an event to the turn's log: its position is that behind it, in bytes. */
+	#log(turn, event, data) {
+		turn.size += Buffer.byteLength(event === "delta" ? data.text : JSON.stringify({ event, ...data }) + "..");
+		turn.log.push({ pos: turn.size, event, data });
+		turn.result = event === "delta" ? turn.result + data.text : event === "tool" ? turn.result : "";
+		turn.listeners.forEach((listener) => listener(event, data, turn.size));
+	}
+
 	/* The agent: says back what it heard, word by word. */
 	async #run(turn) {
 		const { text } = turn;
 		await wait(text.includes("!think") ? 800 : 20);
+		if (text.includes("!tools"))
+			await this.#useTools(turn);
+		if (text.includes("!reset")) {
+			await this.#say(turn, "You said nothing that I ");
+			this.#log(turn, "reset", { reason: "provider_cut" });
+		}
+		if (await this.#say(turn, `You said: ${text}`))
+			this.#end(turn, null);
+	}
+
+	async #useTools(turn) {
+		for (const [index, said] of ["Let me see what there is.", ""].entries()) {
+			if (!(await this.#say(turn, said)))
+				return;
+			const call = { id: `call_${index}`, name: "look_up", arguments: "{\"secret\":\"argument\"}" };
+			const result = { tool_call_id: call.id, name: call.name, result: "secret result", is_error: index === 1, duration_ms: 5 };
+			this.#log(turn, "step", { index, text: said, tool_calls: [call] });
+			await wait(turn.text.includes("!slow") ? 500 : 30);
+			this.#log(turn, "tool", { index, ...result });
+			turn.steps.push({ index, text: said, tool_calls: [call], results: [result] });
+		}
+	}
+
+	/* Says it word by word; returns whether it came to the end. */
+	async #say(turn, said) {
+		const { text } = turn;
 		const isKilled = /!lost|!vanish/.test(text) && !turn.isAgain;
 		const isRefused = text.includes("!error") || (text.includes("!flaky") && !turn.isAgain);
-		for (const word of `You said: ${text}`.match(/\s*\S+\s*/gu) ?? []) {
-			turn.result += word;
-			turn.listeners.forEach((listener) => listener("delta", { text: word }));
+		for (const word of said.match(/\s*\S+\s*/gu) ?? []) {
+			if (turn.status !== "running")
+				return false;
+			this.#log(turn, "delta", { text: word });
 			await wait(text.includes("!slow") ? 120 : this.delay);
 			if (text.includes("!die") && turn.result.length > 15)
-				return wait(700).then(() => this.#end(turn, { code: "provider_cut", detail: "The provider's answer broke off" }));
+				return void setTimeout(() => this.#end(turn, { code: "provider_cut", detail: "The provider's answer broke off" }), 700);
 			if (isKilled && turn.result.length > 15) {
 				turn.leaseUntil = Date.now() + this.lease;
+				setTimeout(() => this.#expire(turn), this.lease + 10);
 				return turn.listeners.forEach((listener) => listener("killed"));
 			}
 			if (isRefused && turn.result.length > 15)
-				return this.#end(turn, { code: "provider_failed", detail: "The provider failed" });
+				return void this.#end(turn, { code: "provider_failed", detail: "The provider failed" });
 		}
-		turn.answer = this.append(turn.session, "assistant", turn.result, turn);
-		this.#end(turn, null);
+		return turn.status === "running";
 	}
 
-	#end(turn, error) {
-		turn.status = error ? "failed" : "done";
+	/* Stores what came of it, all at once. */
+	#end(turn, error, finish = "stop") {
+		turn.status = error ? "failed" : finish === "cancelled" ? "cancelled" : "done";
 		turn.error = error;
-		turn.listeners.forEach((listener) => listener(...this.#lastEvent(turn)));
+		turn.finish = finish;
+		if (!error) {
+			for (const { text, tool_calls: calls, results } of turn.steps) {
+				this.append(turn.session, "assistant", text, turn, { tool_calls: calls });
+				results.forEach(({ tool_call_id, result }) => this.append(turn.session, "tool", result, turn, { tool_call_id }));
+			}
+			const extra = finish === "cancelled" ? { incomplete: true } : {};
+			turn.answer = turn.result === "" ? null : this.append(turn.session, "assistant", turn.result, turn, extra);
+		}
+		turn.listeners.forEach((listener) => listener(...this.#lastEvent(turn), turn.size + 1));
 	}
 
 	#lastEvent(turn) {
 		const ids = { session_id: turn.session.id, turn_id: turn.id };
 		if (turn.error)
 			return ["error", { ...turn.error, status: 502, ...ids }];
-		return ["done", { ...ids, result: turn.result, success: true, message: turn.answer, user_message: turn.user, usage: {}, steps: [],
-			...turn.credentials }];
+		return ["done", { ...ids, result: turn.result, success: turn.finish === "stop", finish: turn.finish, message: turn.answer, user_message: turn.user,
+			usage: {}, steps: turn.steps, ...turn.credentials }];
 	}
 
+	#openStream(rs, headers = {}) {
+		if (!rs.headersSent)
+			rs.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store", ...headers });
+		rs.write(": open\n\n");
+	}
+
+	#write(rs, eventId, event, data) {
+		rs.write(`${eventId ? `id: ${eventId}\n` : ""}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+	}
+
+	/* The answer to a POST. */
 	#stream(rs, turn, { isReplay }) {
 		if (turn.text.includes("!drop") && !isReplay)
 			return rs.destroy();
 		if (turn.text.includes("!vanish") && !turn.isAgain && !isReplay)
 			return turn.listeners.add((event) => event === "killed" && rs.destroy());
+		this.#openStream(rs, isReplay ? { "Idempotent-Replayed": "true" } : {});
+		this.#write(rs, `${turn.id}:0`, "turn", { session_id: turn.session.id, turn_id: turn.id, user_message: turn.user, ...turn.credentials });
+		if (isReplay)
+			this.#write(rs, `${turn.id}:1`, "delta", { text: turn.result });
+		this.#attach(rs, turn, isReplay);
+	}
+
+	/* GET …/stream: what was missed, then what comes. */
+	#replay(call, rq, rs, turn) {
+		const [turnId, at] = (rq.headers["last-event-id"] ?? `${turn.id}:${call.query.get("after") ?? 0}`).split(":");
+		if (turnId !== turn.id || !/^\d+$/.test(at ?? ""))
+			throw new Problem(400, "invalid_request");
+		const isBeyond = Number(at) > turn.size + 1;
+		const from = isBeyond ? 0 : Number(at);
+		this.#openStream(rs);
+		if (isBeyond)
+			this.#write(rs, `${turn.id}:0`, "reset", { reason: "beyond" });
+		else if (from === 0)
+			this.#write(rs, `${turn.id}:0`, "turn", { session_id: turn.session.id, turn_id: turn.id, user_message: turn.user });
+		const missed = turn.log.filter(({ pos }) => pos > from);
+		while (missed.length > 0) { /* text that stands together is one event */
+			let { pos, event, data } = missed.shift();
+			for (; event === "delta" && missed[0]?.event === "delta"; { pos } = missed.shift())
+				data = { text: data.text + missed[0].data.text };
+			this.#write(rs, `${turn.id}:${pos}`, event, data);
+		}
+		this.#attach(rs, turn, false);
+	}
+
+	#attach(rs, turn, isWhole) {
 		let n = 0;
-		const send = (event, data) => rs.write(`id: ${turn.id}:${++n}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
-		rs.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store", ...(isReplay ? { "Idempotent-Replayed": "true" } : {}) });
-		rs.write(": open\n\n");
-		send("turn", { session_id: turn.session.id, turn_id: turn.id, user_message: turn.user, ...turn.credentials });
-		const onEvent = (event, data) => {
+		const onEvent = (event, data, pos) => {
 			if (event === "killed")
 				return rs.destroy();
-			send(event, data);
-			if ((turn.text.includes("!cut") || turn.text.includes("!die")) && n > 3)
+			this.#write(rs, `${turn.id}:${pos}`, event, data);
+			if (turn.text.includes("!die") && ++n > 2 || turn.text.includes("!cut") && ++n > 2 && turn.cuts++ < 3)
 				rs.destroy();
-			if (event !== "delta")
+			if (turn.text.includes("!upset") && event === "delta" && turn.cuts++ < 2) {
+				this.#write(rs, `${turn.id}:${pos}`, "error", { code: "unavailable", status: 503, session_id: turn.session.id, turn_id: turn.id });
+				rs.end();
+				turn.listeners.delete(onEvent);
+			}
+			if (event === "done" || event === "error")
 				rs.end();
 		};
 		rs.on("close", () => turn.listeners.delete(onEvent));
 		if (turn.status === "running")
 			turn.listeners.add(onEvent);
 		else
-			onEvent(...this.#lastEvent(turn));
+			onEvent(...this.#lastEvent(turn), turn.size + 1);
 	}
 
-	#turnView(session, turnId) {
+	#cancel(rs, turn) {
+		if (turn.text.includes("!deaf") && !turn.isAsked) {
+			turn.isAsked = true;
+			throw new Problem(503, "busy", {}, { "Retry-After": "0" });
+		}
+		if (turn.status === "running" && !turn.text.includes("!stuck"))
+			this.#end(turn, null, "cancelled");
+		return this.#json(rs, 200, this.#view(turn));
+	}
+
+	#turn(session, turnId) {
 		const turn = this.turns.get(turnId);
 		if (!turn || turn.session !== session)
 			throw new Problem(404, "not_found");
-		this.#expire(turn);
-		return { id: turn.id, object: "turn", session_id: session.id, status: turn.status, user_seq: turn.user.seq,
+		return this.#expire(turn);
+	}
+
+	#listTurns(session, query) {
+		const turns = [...this.turns.values()].filter((turn) => turn.session === session).map((turn) => this.#view(this.#expire(turn)));
+		return { data: turns.filter(({ status }) => status === (query.get("status") ?? status)).reverse(), has_more: false, next: null };
+	}
+
+	#view(turn) {
+		return { id: turn.id, object: "turn", session_id: turn.session.id, status: turn.status, user_seq: turn.user.seq,
 			answer_seq: turn.answer?.seq ?? null, error: turn.error, result: turn.result, ended_at: turn.answer?.created_at ?? null };
 	}
 

@@ -6,10 +6,11 @@
  *	PARLEY_SLOW_AGENT     an agent of it that takes its time for each word
  *	PARLEY_BROKEN_AGENT   one whose provider cannot be reached
  *	PARLEY_WORKERS_KILL   a shell command that kills every worker of the server, whose turn_lease is a few seconds
- * Tests are skipped where what they need is missing. (UI-2 UI-3 UI-4 TRN-7 TRN-8 SIT-3)
+ * Tests are skipped where what they need is missing. (UI-2 UI-3 UI-4 TRN-4 TRN-5 TRN-6 TRN-7 TRN-8 SIT-3)
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { request as forward, createServer } from "node:http";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { STRINGS } from "../../htdocs/parley-chat-strings.js";
@@ -31,8 +32,8 @@ before(async () => {
 });
 after(() => browser?.close());
 
-/* The demo page; `first` replaces what its config says of the first site, and `all` of every site. */
-async function open({ first = {}, all = {}, ...options } = {}) {
+/* The demo page, as it is served at another address if one is given; `first` replaces what its config says of the first site, and `all` of every site. */
+async function open({ first = {}, all = {}, at = base, ...options } = {}) {
 	const context = await browser.newContext(options);
 	context.keys = []; /* Idempotency-Key of each POST with the story */
 	context.on("request", (rq) => {
@@ -41,11 +42,11 @@ async function open({ first = {}, all = {}, ...options } = {}) {
 	});
 	const config = { sites: sites.map((site, i) => ({ ...site, ...all, ...(i === 0 ? first : {}) })) };
 	await context.route("**/demo/config.json", (route) => route.fulfill({ json: config }));
-	return show(context);
+	return show(context, at);
 }
 
-async function show(context) {
-	const page = await openPage(browser, `${base}/demo/`, { context });
+async function show(context, at = base) {
+	const page = await openPage(browser, `${at}/demo/`, { context });
 	const widgets = sites.map((site) => new Widget(page, `.site[data-site="${site.name}"] parley-chat`));
 	await widgets[0].input.waitFor();
 	return { page, context, first: widgets[0], second: widgets[1] };
@@ -59,15 +60,15 @@ async function close({ page, context }) {
 /* The widget's session as the server keeps it: "role: text" of each message, asked for with the session's own token. */
 async function stored(widget) {
 	const { id } = await widget.session();
-	return widget.page.evaluate(async ([url, sessionId]) => {
+	return widget.page.evaluate(async (sessionId) => {
 		const { token } = Object.values(localStorage).map((value) => JSON.parse(value)).find((record) => record.session_id === sessionId);
-		const response = await fetch(`${url}/v1/sessions/${sessionId}/messages?limit=100`, { headers: { Authorization: `Bearer ${token}` } });
+		const response = await fetch(`/v1/sessions/${sessionId}/messages?limit=100`, { headers: { Authorization: `Bearer ${token}` } });
 		return (await response.json()).data.map((message) => `${message.role}: ${message.content}`);
-	}, [base, id]);
+	}, id);
 }
 
 const exchange = (...texts) => texts.flatMap((text) => [`user: ${text}`, `assistant: You said: ${text}`]);
-const growing = (widget) => widget.host.locator(".message.assistant.streaming .text");
+const growing = (widget) => widget.growing;
 const errors = (page) => page.evaluate(() => window.events.filter((e) => e.name === "parley-error").map((e) => e.detail.code));
 /* The turn was lost indeed: it took several requests, of one key. */
 const assertLost = ({ context: { keys } }) => assert.deepEqual([keys.length >= 2, new Set(keys).size], [true, 1]);
@@ -256,4 +257,121 @@ test("a second tab survives killed workers with the first: one answer between th
 	assert.deepEqual(await stored(view.first), exchange("hello", STORY));
 	assertLost(view);
 	await close(view);
+});
+
+test("stop really stops: no word comes after it, and what came is stored as incomplete", needs(slow), async () => {
+	const view = await open({ first: { agent: slow } });
+	await view.first.ask("hello", 1);
+	await view.first.say(STORY);
+	await growing(view.first).filter({ hasText: "word3 " }).waitFor();
+	await view.first.stop.click();
+	await view.first.stopped.waitFor();
+	const texts = await view.first.texts();
+	assert.match(texts[3], /^You said: word1 word2 word3 /);
+	assert.ok(texts[3].length < STORY.length);
+	const expected = [...exchange("hello"), `user: ${STORY}`, `assistant: ${texts[3]}`];
+	assert.deepEqual(await stored(view.first), expected);
+	await view.page.waitForTimeout(1500);
+	assert.deepEqual(await view.first.texts(), texts);
+	assert.deepEqual(await stored(view.first), expected);
+	await view.page.reload();
+	await view.first.stopped.waitFor();
+	assert.deepEqual(await view.first.notes.allTextContents(), [STRINGS.en.stopped]);
+	await shoot(view.page, "real-stopped");
+	await view.first.ask("go on", 2);
+	assert.deepEqual(await stored(view.first), [...expected, ...exchange("go on")]);
+	assert.deepEqual(await errors(view.page), []);
+	await close(view);
+});
+
+test("stopped before its first word, a message is left alone", needs(slow), async () => {
+	const view = await open({ first: { agent: slow } });
+	await view.first.say(STORY);
+	await view.first.stop.waitFor();
+	await view.first.input.press("Escape");
+	await view.first.stopped.waitFor();
+	await view.page.reload();
+	await view.first.stopped.waitFor();
+	const [question, ...answer] = await stored(view.first);
+	assert.equal(question, `user: ${STORY}`);
+	assert.ok(answer.length <= 1);
+	assert.deepEqual(await errors(view.page), []);
+	await close(view);
+});
+
+test("a second tab stops the answer of the first", needs(slow), async () => {
+	const view = await open({ first: { agent: slow } });
+	await view.first.ask("hello", 1);
+	const other = await show(view.context);
+	await other.first.answered(1);
+	await view.first.say(STORY);
+	await growing(other.first).filter({ hasText: "word3 " }).waitFor();
+	await other.first.stop.click();
+	await Promise.all([view.first, other.first].map((w) => w.stopped.waitFor()));
+	assert.deepEqual(await other.first.texts(), await view.first.texts());
+	assert.deepEqual((await stored(view.first)).at(-1), `assistant: ${(await view.first.texts()).at(-1)}`);
+	await close(view);
+});
+
+test("two tabs that send in the same moment: both are answered, one after the other", needs(slow), async () => {
+	const view = await open({ first: { agent: slow } });
+	await view.first.ask("hello", 1);
+	const other = await show(view.context);
+	await other.first.answered(1);
+	await Promise.all([view.first.say("one two three four"), other.first.say("five six seven eight")]);
+	await Promise.all([view.first.answered(3), other.first.answered(3)]);
+	const kept = await stored(view.first);
+	assert.deepEqual(kept.slice(2).sort(), [...exchange("one two three four"), ...exchange("five six seven eight")].sort());
+	assert.deepEqual(kept[3], `assistant: You said: ${kept[2].slice("user: ".length)}`);
+	for (const w of [view.first, other.first])
+		assert.deepEqual((await w.texts()).map((text, i) => `${i % 2 ? "assistant" : "user"}: ${text}`), kept);
+	await close(view);
+});
+
+/* A proxy in front of the server that cuts event streams after so many bytes, so many times. The server hears of no other origin than its own. */
+async function openCutter(bytes, times) {
+	const cutter = { cuts: 0, asked: [] };
+	const target = new URL(base);
+	cutter.server = createServer((rq, rs) => {
+		if (rq.url.endsWith("/stream"))
+			cutter.asked.push(rq.headers["last-event-id"] ?? null);
+		const headers = { ...rq.headers, ...(rq.headers.origin ? { origin: target.origin } : {}) };
+		const onward = forward({ host: target.hostname, port: target.port, path: rq.url, method: rq.method, headers }, (answer) => {
+			const isCut = (answer.headers["content-type"] ?? "").startsWith("text/event-stream") && cutter.cuts < times && ++cutter.cuts;
+			let size = 0;
+			rs.writeHead(answer.statusCode, answer.headers);
+			answer.on("data", (chunk) => {
+				rs.write(chunk);
+				if (isCut && (size += chunk.length) > bytes)
+					rs.destroy();
+			});
+			answer.on("end", () => rs.end());
+		});
+		onward.on("error", () => rs.destroy());
+		rs.on("close", () => onward.destroy());
+		rq.pipe(onward);
+	});
+	await new Promise((resolve) => cutter.server.listen(0, "127.0.0.1", resolve));
+	cutter.url = `http://127.0.0.1:${cutter.server.address().port}`;
+	return cutter;
+}
+
+test("a connection cut in the middle of a stream, again and again, heals unnoticed", needs(slow), async () => {
+	const cutter = await openCutter(900, 3);
+	const view = await open({ first: { agent: slow }, at: cutter.url });
+	try {
+		await view.first.say(STORY);
+		await view.first.answered(1);
+		assert.equal(cutter.cuts, 3);
+		assert.equal(cutter.asked.length, 3);
+		assert.ok(cutter.asked.every((id) => /^trn_\w+:\d+$/.test(id)), "each goes on where the last one ended");
+		assert.deepEqual(await view.first.texts(), [STORY, `You said: ${STORY}`]);
+		assert.deepEqual(await stored(view.first), exchange(STORY));
+		assert.deepEqual(await errors(view.page), []);
+		assert.equal(view.context.keys.length, 1);
+		await close(view);
+	} finally {
+		cutter.server.closeAllConnections();
+		cutter.server.close();
+	}
 });

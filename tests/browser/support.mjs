@@ -51,9 +51,13 @@ export class Widget {
 		this.host = page.locator(selector);
 		this.input = this.host.locator("textarea");
 		this.send = this.host.locator(".send");
+		this.stop = this.host.locator(".stop");
 		this.log = this.host.locator(".log");
 		this.bubbles = this.host.locator(".message .text");
 		this.user = this.host.locator(".message.user .text");
+		this.growing = this.host.locator(".message.assistant.streaming .text");
+		this.stopped = this.host.locator(".message.stopped");
+		this.notes = this.host.locator(".note:visible");
 		this.answers = this.host.locator(".message.assistant.done .text");
 		this.alert = this.host.locator(".alert");
 		this.retry = this.host.locator(".retry");
