@@ -80,6 +80,8 @@ static void add_parameters(struct buf *b, const struct api_route *r)
 		add_header_parameter(b, "Idempotency-Key", &is_first);
 	if (route_may_fail(r, ERR_PRECONDITION))
 		add_header_parameter(b, "If-Match", &is_first);
+	if (r->method == HTTP_GET && r->flags & ROUTE_STREAMS)
+		add_header_parameter(b, "Last-Event-ID", &is_first);
 	buf_add_char(b, ']');
 }
 
@@ -330,7 +332,9 @@ static const char fixed_components[] =
 	"request with the same key and body gets the first answer again. With a publishable key at least 16 characters',"
 	"'schema':{'type':'string','minLength':1,'maxLength':255,'pattern':'^[!-~]+$'},'example':'5f2c1b7e-9a34-4d0b-8a51-3f1d2e6c7b90'},"
 	"'If-Match':{'name':'If-Match','in':'header','required':false,'description':'The ETag that was read: the change is made only while it holds',"
-	"'schema':{'type':'string'},'example':'\\'7\\''}},"
+	"'schema':{'type':'string'},'example':'\\'7\\''},"
+	"'Last-Event-ID':{'name':'Last-Event-ID','in':'header','required':false,'description':'The id of the last event that came: the stream goes on behind it',"
+	"'schema':{'type':'string'},'example':'trn_01jcx3f2m8e4a6s9h1k3q7v5xy:14'}},"
 	"'headers':{"
 	"'X-Request-Id':{'description':'Names the request in the logs','required':true,'schema':{'type':'string'},'example':'0193f2c4a1b27c3d'},"
 	"'ETag':{'description':'The version, quoted, for If-Match','schema':{'type':'string'}},"

@@ -109,7 +109,7 @@ static void check_table(const struct document *d, const struct api_route *r, con
 static void check_parameters(const struct document *d, const struct api_route *r, struct bytes op)
 {
 	struct jsonx_walk w;
-	size_t n = 0, n_wanted = r->method == HTTP_POST;
+	size_t n = 0, n_wanted = r->method == HTTP_POST || r->flags & ROUTE_STREAMS;
 	for (const char *p = r->path; (p = strchr(p, '{')); p++, n_wanted++) {
 		struct bytes name = { p + 1, strcspn(p + 1, "}") };
 		cr_assert(path_parameter_find(name), "{%.*s} of %s is not in openapi_answers.c", (int)name.n, name.p, r->path);

@@ -8,7 +8,7 @@ const INTERNAL = /\b(SELECT|INSERT INTO|UPDATE \w+ SET|DELETE FROM|sqlite|mariad
 const STRUCTURAL = new Set(['type', 'unknown', 'choice', 'required', 'repeated', 'range', 'format']);
 
 // A key is checked when its credential is known, a template requires what it likes, and a provider's document is the provider's to describe.
-const OWN_RULES = /^(Idempotency-Key$|state\.|input\b|aside\b)/;
+const OWN_RULES = /^(Idempotency-Key$|Last-Event-ID$|state\.|input\b|aside\b)/;
 // What depends on what is stored, or on a setting: no schema could say it.
 const BY_STATE = /at most 262144 bytes|must have at most \d+ terms|the newest message is|may hold at most|what it is added to|the sum is past/;
 
