@@ -7,6 +7,7 @@
 
 #include "base/ident.h"
 #include "llm/answer.h"
+#include "llm/unescape.h"
 
 #define MAX_DEPTH 48 /* arguments that nest deeper could not be stored */
 
@@ -25,18 +26,13 @@ enum state {
 /* What may come next in the outermost object. */
 enum place { AT_KEY, AT_COLON, AT_VALUE, IN_SCALAR, AT_COMMA };
 
-enum escape { ESC_NONE, ESC_BEGUN, ESC_HEX };
-
 struct object {
 	struct buf text;      /* the object with its strings written anew */
 	int depth;
 	uint64_t lists;       /* a bit for each depth that is a list's */
 	enum place place;
 	bool in_string, is_key, is_kept, is_told; /* kept in `string`; told as the answer's text */
-	enum escape escape;
-	char hex[4];
-	int n_hex;
-	unsigned high;        /* the first half of a surrogate pair */
+	struct unescape escapes;
 	struct buf string;
 	struct bytes key, tool;
 	size_t arguments_at;  /* in text; 0: not there yet */
@@ -115,12 +111,12 @@ static void begin_object(struct text_answer *ta)
 /* ---- the strings of an object ---- */
 
 /* Adds bytes of a string as they are meant. */
-static void mean(struct text_answer *ta, const char *p, size_t n)
+static void mean(struct text_answer *ta, struct bytes s)
 {
 	struct object *o = &ta->o;
 
-	for (size_t i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)p[i];
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
 
 		if (c < 0x20)
 			buf_addf(&o->text, "\\u%04x", c);
@@ -130,97 +126,9 @@ static void mean(struct text_answer *ta, const char *p, size_t n)
 			buf_add_char(&o->text, (char)c);
 	}
 	if (o->is_kept)
-		buf_add(&o->string, p, n);
+		buf_add_bytes(&o->string, s);
 	if (o->is_told)
-		buf_add(&ta->text, p, n);
-}
-
-static void mean_code(struct text_answer *ta, unsigned code)
-{
-	char out[4];
-	size_t n = 0;
-
-	if (code < 0x80) {
-		out[n++] = (char)code;
-	} else {
-		if (code < 0x800) {
-			out[n++] = (char)(0xc0 | code >> 6);
-		} else {
-			if (code < 0x10000) {
-				out[n++] = (char)(0xe0 | code >> 12);
-			} else {
-				out[n++] = (char)(0xf0 | code >> 18);
-				out[n++] = (char)(0x80 | (code >> 12 & 0x3f));
-			}
-			out[n++] = (char)(0x80 | (code >> 6 & 0x3f));
-		}
-		out[n++] = (char)(0x80 | (code & 0x3f));
-	}
-	mean(ta, out, n);
-}
-
-/* Half a pair of surrogates is no character. */
-static void drop_high(struct text_answer *ta)
-{
-	if (ta->o.high == 0)
-		return;
-	ta->o.high = 0;
-	mean_code(ta, 0xfffd);
-}
-
-static void take_unit(struct text_answer *ta, unsigned unit)
-{
-	struct object *o = &ta->o;
-	bool is_low = unit >= 0xdc00 && unit < 0xe000;
-
-	if (is_low && o->high) {
-		unit = 0x10000 + ((o->high - 0xd800) << 10) + (unit - 0xdc00);
-		o->high = 0;
-		mean_code(ta, unit);
-		return;
-	}
-	drop_high(ta);
-	if (unit >= 0xd800 && unit < 0xdc00)
-		o->high = unit;
-	else
-		mean_code(ta, is_low ? 0xfffd : unit);
-}
-
-/* A character behind a backslash; models also escape what needs none. */
-static void take_escaped(struct text_answer *ta, char c)
-{
-	static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
-	const char *at = c ? strchr(from, c) : NULL;
-
-	ta->o.escape = c == 'u' ? ESC_HEX : ESC_NONE;
-	ta->o.n_hex = 0;
-	if (c == 'u')
-		return;
-	drop_high(ta);
-	mean(ta, at ? &to[at - from] : &c, 1);
-}
-
-/* A digit of \uXXXX; false: the character is none, and the escape was meant as it stands (a path, say). */
-static bool take_hex(struct text_answer *ta, char c)
-{
-	struct object *o = &ta->o;
-	unsigned unit = 0;
-
-	if (bytes_hex_value(c) < 0) {
-		drop_high(ta);
-		mean(ta, "\\u", 2);
-		mean(ta, o->hex, (size_t)o->n_hex);
-		o->escape = ESC_NONE;
-		return false;
-	}
-	o->hex[o->n_hex++] = c;
-	if (o->n_hex < 4)
-		return true;
-	for (int i = 0; i < 4; i++)
-		unit = unit << 4 | (unsigned)bytes_hex_value(o->hex[i]);
-	o->escape = ESC_NONE;
-	take_unit(ta, unit);
-	return true;
+		buf_add_bytes(&ta->text, s);
 }
 
 static void end_string(struct text_answer *ta)
@@ -228,7 +136,7 @@ static void end_string(struct text_answer *ta)
 	static const char *const words[] = { "thought", "tool", "tools", "arguments" };
 	struct object *o = &ta->o;
 
-	drop_high(ta);
+	mean(ta, unescape_end(&o->escapes));
 	if (o->is_told) {
 		o->held_at = ta->held.n - 1;
 		o->text_at = o->text.n;
@@ -249,20 +157,10 @@ static void end_string(struct text_answer *ta)
 
 static void take_in_string(struct text_answer *ta, char c)
 {
-	struct object *o = &ta->o;
-
-	if (o->escape == ESC_HEX && take_hex(ta, c))
-		return;
-	if (o->escape == ESC_BEGUN) {
-		take_escaped(ta, c);
-	} else if (c == '\\') {
-		o->escape = ESC_BEGUN;
-	} else if (c == '"') {
+	if (c == '"' && !unescape_takes_quote(&ta->o.escapes))
 		end_string(ta);
-	} else {
-		drop_high(ta);
-		mean(ta, &c, 1);
-	}
+	else
+		mean(ta, unescape_take(&ta->o.escapes, c));
 }
 
 /* ---- the calls of an object ---- */
@@ -347,9 +245,7 @@ static void reject(struct text_answer *ta)
 		o->place = AT_VALUE;
 		o->in_string = o->is_told = true;
 		o->is_kept = o->is_key = false;
-		o->escape = ESC_NONE;
-		o->high = 0;
-		mean(ta, ta->held.p + o->held_at, ta->held.n - o->held_at);
+		mean(ta, (struct bytes){ ta->held.p + o->held_at, ta->held.n - o->held_at });
 	} else if (ta->n_calls > 0) {
 		ta->state = AT_END;
 	} else {

@@ -27,6 +27,8 @@ static struct bytes make_instructions(struct arena *a, const struct llm_request 
 		request_add_tool(&b, &rq->tools[i], "parameters");
 		buf_add_str(&b, i + 1 < rq->n_tools ? "\n" : "");
 	}
+	if (rq->must_answer)
+		buf_add_str(&b, "\nYou may use no more tools now: answer.");
 	return buf_bytes(&b);
 }
 

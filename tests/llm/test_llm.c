@@ -380,6 +380,52 @@ Test(llm, the_other_forms_behave_alike)
 	kind = "openai";
 }
 
+/* TRN-8: whatever a provider does, it is told what it was, in time, and what was said is kept. */
+Test(llm, a_hostile_provider_is_told_apart_in_every_form)
+{
+	static const char *const kinds[] = { "openai", "anthropic", "gemini" };
+	static const struct {
+		const char *model;
+		enum err e;
+		bool has_text;
+	} rows[] = {
+		{ "cut", ERR_PROVIDER_CUT, true },
+		{ "cut-rune", ERR_PROVIDER_CUT, true },
+		{ "reset", ERR_PROVIDER_CUT, true },
+		{ "reset-early", ERR_PROVIDER_CUT, false },
+		{ "error-in-stream", ERR_PROVIDER_FAILED, true },
+		{ "nonsense", ERR_PROVIDER_INVALID, false },
+		{ "html", ERR_PROVIDER_INVALID, false },
+		{ "redirect", ERR_PROVIDER_INVALID, false },
+		{ "huge", ERR_PROVIDER_INVALID, true },
+		{ "huge-event", ERR_PROVIDER_INVALID, false },
+		{ "huge-error", ERR_PROVIDER_FAILED, false },
+		{ "429", ERR_PROVIDER_RATE, false },
+		{ "400", ERR_PROVIDER_REFUSED, false },
+		{ "hang", ERR_PROVIDER_TIMEOUT, false },
+		{ "hang-mid", ERR_PROVIDER_TIMEOUT, true },
+		{ "drip", ERR_PROVIDER_TIMEOUT, false },
+	};
+	struct fetch_conf c = conf();
+	struct llm_result r;
+
+	start_stub();
+	for (size_t i = 0; i < 3 * sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *model = rows[i / 3].model;
+		int64_t began = stamp_mono_ms();
+		enum err e;
+
+		kind = kinds[i % 3];
+		c.idle_timeout_ms = strcmp(model, "drip") == 0 ? 5000 : 300;
+		c.total_timeout_ms = strcmp(model, "drip") == 0 ? 1500 : 30000;
+		e = ask_with(model, &c, -1, 0, &r);
+		cr_expect_eq(e, rows[i / 3].e, "%s %s: %s: %s", kind, model, err_code(e), task.fault.internal);
+		cr_expect_eq(r.text.n > 0, rows[i / 3].has_text, "%s %s: %.*s", kind, model, (int)r.text.n, r.text.p);
+		cr_expect(stamp_mono_ms() - began < 4000, "%s %s", kind, model);
+	}
+	kind = "openai";
+}
+
 /* What other tests count on. */
 Test(llm, the_stub_counts_whole_answers_by_what_was_said)
 {

@@ -43,6 +43,9 @@ Test(text_mode, the_instructions_say_how_to_ask_for_tools)
 	cr_expect_eq(memcmp(made.instructions.p, "Be kind.\n\nYou can use tools.", 27), 0);
 	cr_expect(memmem(made.instructions.p, made.instructions.n, "\n{\"name\":\"get_weather\",\"description\":\"Tells the \\\"weather\\\"\",\"parameters\":{\"type\"", 80));
 	cr_expect(memmem(made.instructions.p, made.instructions.n, "\n{\"name\":\"get_time\",\"parameters\":{", 34));
+	rq.must_answer = true;
+	text_mode_request(&task, &rq, &made);
+	cr_expect_eq(memcmp(made.instructions.p + made.instructions.n - 8, " answer.", 8), 0);
 	rq.instructions = (struct bytes){ 0 };
 	text_mode_request(&task, &rq, &made);
 	cr_expect_eq(memcmp(made.instructions.p, "You can", 7), 0);

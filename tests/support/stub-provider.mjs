@@ -183,8 +183,6 @@ const behaviours = {
 	crlf: (res, body) => inBytes(res, eventsOf(body, { end: '\r\n' }).join('')),
 	cr: (res, body) => inBytes(res, eventsOf(body, { end: '\r' }).join('')),
 	cut: (res, body) => breakOff(res, eventsOf(body).slice(0, 4), false),
-	reset: (res, body) => breakOff(res, eventsOf(body).slice(0, 4), true),
-	'reset-early': failing((res) => res.socket.resetAndDestroy()),
 	'error-in-stream': failing((res, body) =>
 		stream(res, [...eventsOf(body).slice(0, 3), event(JSON.stringify({ error: { message: 'The stub broke',
 				type: 'server_error', code: null } }))])),
@@ -196,23 +194,6 @@ const behaviours = {
 	500: (res) => problem(res, 500, 'The stub failed'),
 	400: (res) => problem(res, 400, 'The stub refused'),
 	401: (res, body, key) => problem(res, 401, `Incorrect API key provided: ${key}`),
-	hang: () => {},
-	'hang-mid': async (res, body) => {
-		startStream(res);
-		await write(res, eventsOf(body).slice(0, 4).join(''));
-	},
-	drip: (res, body) => inBytes(res, eventsOf(body).join(''), 1000),
-	nonsense: failing((res) => stream(res, ['data: this is no JSON\n\n'])),
-	html: failing((res) => {
-		res.writeHead(200, { 'Content-Type': 'text/html' });
-		res.end('<!doctype html><title>Sign in</title><p>Please sign in.\n');
-	}),
-	huge: async (res, body) => {
-		const block = event(chunk(body.model, { content: 'x'.repeat(8000) }));
-		startStream(res);
-		while (await write(res, block))
-			;
-	},
 	'no-stream': (res, body) => {
 		res.writeHead(200, { 'Content-Type': 'application/json' });
 		res.end(JSON.stringify({ ...base(body.model), object: 'chat.completion', usage,
@@ -397,6 +378,7 @@ function behavioursOf(form) {
 	const { say, call, problem: fail } = forms[form];
 	const read = (body) => readRequest(form, body);
 	const callsOf = (rq) => rq.tools.map((tool) => ({ name: tool.name, arguments: JSON.stringify(argumentsFor(tool, rq.text)) }));
+	const hello = (body) => `Hello from the stub. You said: ${read(body).text}`;
 	const summary = (rq) => `The tools said: ${rq.results.join(' | ')}`;
 	// How often this model was asked with this text, this time included.
 	const nthTry = (body) => {
@@ -405,7 +387,7 @@ function behavioursOf(form) {
 		return tries.get(name);
 	};
 	const once = (isReset) => (res, body) => nthTry(body) > 1 ? stream(res, say(body, `Hello again. You said: ${read(body).text}`)) :
-		breakOff(res, say(body, `Hello from the stub. You said: ${read(body).text}`).slice(0, 5), isReset);
+		breakOff(res, say(body, hello(body)).slice(0, 5), isReset);
 	// Calls unless the tools answered already, so many rounds of them.
 	const loop = (callsFor, rounds = 1) => (res, body) => {
 		const rq = read(body), calls = callsFor(rq);
@@ -426,6 +408,48 @@ function behavioursOf(form) {
 			fail(res, Number(status), 'The stub failed', status === '429' ? { 'Retry-After': '1' } : {}),
 		'cut-once': once(false),
 		'reset-once': once(true),
+		reset: (res, body) => breakOff(res, say(body, hello(body)).slice(0, 4), true),
+		'reset-early': failing((res) => res.socket.resetAndDestroy()),
+		'cut-rune': failing(async (res, body) => {
+			const all = Buffer.from(say(body, 'Grüße, 世界!').join(''));
+			startStream(res);
+			await write(res, all.subarray(0, all.indexOf('世') + 1));
+			res.end();
+		}),
+		hang: () => {},
+		'hang-mid': async (res, body) => {
+			startStream(res);
+			await write(res, say(body, hello(body)).slice(0, 5).join(''));
+		},
+		drip: (res, body) => inBytes(res, say(body, hello(body)).join(''), 1000),
+		nonsense: failing((res) => stream(res, ['data: this is no JSON\n\n'])),
+		html: failing((res) => {
+			res.writeHead(200, { 'Content-Type': 'text/html' });
+			res.end('<!doctype html><title>Sign in</title><p>Please sign in.\n');
+		}),
+		redirect: failing((res) => {
+			res.writeHead(302, { Location: 'http://10.0.0.1/v1' });
+			res.end();
+		}),
+		huge: async (res, body) => { // without end, in many events
+			const [first, ...more] = say(body, 'x'.repeat(8000));
+			const again = form === 'anthropic' ? more[2] : form === 'openai' ? more[0] : first;
+			startStream(res);
+			await write(res, form === 'anthropic' ? [first, ...more.slice(0, 2)].join('') : first);
+			while (await write(res, again))
+				;
+		},
+		'huge-event': async (res) => { // without end, in one
+			startStream(res);
+			await write(res, 'data: {"x":"');
+			while (await write(res, 'x'.repeat(8000)))
+				;
+		},
+		'huge-error': failing(async (res) => {
+			res.writeHead(500, { 'Content-Type': 'text/plain' });
+			while (await write(res, 'x'.repeat(8000)))
+				;
+		}),
 		count: (res, body) => stream(res, say(body, `Answer ${nthTry(body)} to: ${read(body).text}`)),
 	};
 }
