@@ -175,7 +175,7 @@ static bool is_whole(const struct load *l, const struct stream *st)
 	size_t at = 0;
 	message_of(l->o, st->number, message);
 	for (long i = 0; i < l->o->tokens; i++) {
-		size_t n = stub_token(token, message, i);
+		size_t n = stub_token(token, message, i, "");
 		if (at + n > st->said.n || memcmp(st->said.p + at, token, n) != 0)
 			return false;
 		at += n;

@@ -4,6 +4,7 @@
  *
  *   stub_stream [--port N] [--portfile FILE]      prints its port
  *   POST .../chat/completions with the model "rate:R:N": N tokens, R a second and the first at once; R = 0: as fast as they are taken
+ *   ... "rate:R:N:marked": each token with "#" and the number of the call behind it
  *   GET /stats, GET /calls (each call with the user's text, times and end), POST /reset
  *
  * A token comes at began + i / R whatever became of those before it, so that nothing drifts. The answer's text is that of stub_text.h. A call is
@@ -52,6 +53,7 @@ struct conn {
 	int fd; /* -1: closed, and freed when the loop comes round */
 	struct bytes_out in, out; /* what is not parsed yet; what the socket has not taken yet */
 	size_t sent;              /* of out */
+	char mark[24];
 	bool is_answering, is_chunked, is_kept, is_blocked, is_last;
 	double rate;
 	long token, n_tokens;
@@ -163,7 +165,7 @@ static void add_chunk(struct conn *c, const char *p, size_t n)
 static void add_token(struct conn *c, const char *echo)
 {
 	char text[STUB_TOKEN_MAX], data[STUB_TOKEN_MAX + 256];
-	stub_token(text, echo, c->token++);
+	stub_token(text, echo, c->token++, c->mark);
 	int n = snprintf(data, sizeof data,
 			 "data: {\"id\":\"chatcmpl-stub\",\"object\":\"chat.completion.chunk\",\"created\":1767225600,\"model\":\"stub\","
 			 "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},\"logprobs\":null,\"finish_reason\":null}]}\n\n", text);
@@ -335,6 +337,9 @@ static void begin_call(struct stub *s, struct conn *c, const char *body)
 	*note = (struct note){ .began_us = clock_us(CLOCK_REALTIME) };
 	copy_string(last_user(body), "\"content\"", note->echo, sizeof note->echo);
 	c->note = s->n_notes++;
+	c->mark[0] = '\0';
+	if (strstr(model, ":marked"))
+		snprintf(c->mark, sizeof c->mark, "#%zu", c->note);
 	s->ended[RUNNING]++;
 	c->is_answering = true;
 	c->token = 0;
@@ -356,7 +361,7 @@ static void reply_stats(struct stub *s, struct conn *c, bool with_calls)
 		add_str(&b, ",\"calls\":[");
 	for (size_t i = 0; with_calls && i < s->n_notes; i++) {
 		const struct note *n = &s->notes[i];
-		snprintf(line, sizeof line, "%s{\"text\":\"%s\",\"end\":\"%s\",\"tokens\":%ld,\"began_ms\":%.3f,\"ended_ms\":%.3f}\n", i ? "," : "", n->echo,
+		snprintf(line, sizeof line, "%s{\"number\":%zu,\"text\":\"%s\",\"end\":\"%s\",\"tokens\":%ld,\"began_ms\":%.3f,\"ended_ms\":%.3f}\n", i ? "," : "", i, n->echo,
 			 end_names[n->end], n->tokens, (double)n->began_us / 1e3, (double)n->ended_us / 1e3);
 		add_str(&b, line);
 	}
