@@ -280,7 +280,7 @@ static enum err run_tools(struct run *r, const struct llm_result *result)
 	const struct head *h = r->order->head;
 	struct tool_env env = { .site = &h->site, .session = &h->session, .conversation = &r->turn->conversation, .turn = &r->turn->id,
 				.user = jsonx_string(r->task->arena, jsonx_member(h->json, "user")), .agent = r->order->agent->name,
-				.client_fd = r->watch->client_fd, .on_tick = on_tick, .arg = r };
+				.session_id = head_id(h), .deadline = r->deadline, .client_fd = r->watch->client_fd, .on_tick = on_tick, .arg = r };
 	struct tool_outcome *outcomes;
 	struct message_new m = model_message(r, result, false);
 	size_t n;

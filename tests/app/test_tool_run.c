@@ -756,6 +756,7 @@ Test(tool_run, works_in_a_turn)
 	cr_assert_eq(s.shop.n, 1);
 	cr_assert(verifies(&s, s.shop.requests[0], str_at(&tool, "secret")));
 	cr_assert(strstr(s.shop.requests[0], "\"user\":\"ann\",\"agent\":\"clerk\"}"), "%s", s.shop.requests[0]);
+	cr_assert(strstr(s.shop.requests[0], "\"session_id\":\"basket-7\""));
 	cr_assert(strstr(s.shop.requests[0], api_text(s.h, "\"turn_id\":\"%s\"", str_at(&a, "turn_id"))));
 	struct answer m = api_get(s.h, s.h->sk, "/v1/sessions/%s/messages", session);
 	cr_assert_eq(count_at(&m, "data"), 6, "user, calls, three results, answer: %s", m.body.p);
