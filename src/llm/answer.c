@@ -74,7 +74,7 @@ enum err answer_fail_status(struct task *t, int status, int retry_after_s, struc
 
 	if (status == 429)
 		e = ERR_PROVIDER_RATE;
-	else if (status >= 500)
+	else if (status >= 500 || status == 408 || status == 409 || status == 425) /* these pass too */
 		e = ERR_PROVIDER_FAILED;
 	else if (status >= 400)
 		e = ERR_PROVIDER_REFUSED;

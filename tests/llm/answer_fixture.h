@@ -62,7 +62,7 @@ static inline enum err build_rounds(const struct llm_driver *driver)
 			"{\"id\":\"call|with/odd characters\",\"name\":\"get_time\",\"arguments\":\"{}\"}],\"model\":\"claude\"}") },
 		{ BYTES("tool"), BYTES("\"sunny\""), BYTES("{\"tool_call_id\":\"toolu_1\"}") },
 		{ BYTES("tool"), BYTES("\"no clock\""), BYTES("{\"tool_call_id\":\"call|with/odd characters\",\"is_error\":true}") },
-		{ BYTES("assistant"), BYTES("\"\""),
+		{ BYTES("assistant"), BYTES("[{\"type\":\"thinking\",\"thinking\":\"In text mode.\"}]"),
 		  BYTES("{\"tool_calls\":[{\"id\":\"call_2\",\"name\":\"get_weather\",\"arguments\":\"{\\\"city\\\":\",\"openai\":{\"x\":1}}]}") },
 		{ BYTES("tool"), BYTES("[{\"type\":\"json\",\"json\":{\"code\":1}}]"), BYTES("{\"tool_call_id\":\"call_2\"}") },
 	};

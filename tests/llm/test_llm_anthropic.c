@@ -381,7 +381,8 @@ Test(llm_anthropic, an_error_status_is_told_apart)
 	static const struct {
 		int status;
 		enum err e;
-	} rows[] = { { 302, ERR_PROVIDER_INVALID }, { 400, ERR_PROVIDER_REFUSED }, { 401, ERR_PROVIDER_REFUSED }, { 413, ERR_PROVIDER_REFUSED },
+	} rows[] = { { 302, ERR_PROVIDER_INVALID }, { 408, ERR_PROVIDER_FAILED }, { 409, ERR_PROVIDER_FAILED }, { 425, ERR_PROVIDER_FAILED },
+		     { 400, ERR_PROVIDER_REFUSED }, { 401, ERR_PROVIDER_REFUSED }, { 413, ERR_PROVIDER_REFUSED },
 		     { 429, ERR_PROVIDER_RATE }, { 500, ERR_PROVIDER_FAILED }, { 503, ERR_PROVIDER_FAILED }, { 529, ERR_PROVIDER_FAILED } };
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

@@ -339,7 +339,8 @@ Test(llm_gemini, an_error_status_is_told_apart)
 	static const struct {
 		int status;
 		enum err e;
-	} rows[] = { { 302, ERR_PROVIDER_INVALID }, { 400, ERR_PROVIDER_REFUSED }, { 403, ERR_PROVIDER_REFUSED }, { 404, ERR_PROVIDER_REFUSED },
+	} rows[] = { { 302, ERR_PROVIDER_INVALID }, { 408, ERR_PROVIDER_FAILED }, { 409, ERR_PROVIDER_FAILED }, { 425, ERR_PROVIDER_FAILED },
+		     { 400, ERR_PROVIDER_REFUSED }, { 403, ERR_PROVIDER_REFUSED }, { 404, ERR_PROVIDER_REFUSED },
 		     { 429, ERR_PROVIDER_RATE }, { 500, ERR_PROVIDER_FAILED }, { 503, ERR_PROVIDER_FAILED } };
 	static const char *const bodies[] = { "{\"error\":{\"code\":400,\"message\":\"Because\",\"status\":\"X\"}}",
 			"[{\"error\":{\"code\":400,\"message\":\"Because\",\"status\":\"X\"}}]" };
