@@ -136,9 +136,6 @@ static void editor_open(struct chat_input *in, const char *history_path)
 
 static void editor_close(struct chat_input *in)
 {
-	HistEvent ev;
-	if (in->history_path && make_file(in->history_path))
-		history(in->history, &ev, H_SAVE, in->history_path);
 	free(in->history_path);
 	if (in->history)
 		history_end(in->history);
@@ -159,6 +156,8 @@ static bool read_edited(struct chat_input *in, struct buf *b)
 	bool is_blank = strspn(line, " \t\r\n") == strlen(line);
 	if (!is_blank)
 		history(in->history, &ev, H_ENTER, line);
+	if (!is_blank && in->history_path && make_file(in->history_path)) /* now: nobody knows how the program ends */
+		history(in->history, &ev, H_SAVE, in->history_path);
 	buf_add(b, line, (size_t)n);
 	if (b->n && b->p[b->n - 1] == '\n')
 		b->n--;

@@ -184,13 +184,11 @@ static void count_usage(struct chat_view *v, struct bytes data)
 	if (jsonx_type(usage) != JSONX_OBJECT)
 		return;
 	struct bytes cost = jsonx_member(usage, "cost");
-	v->answers++;
+	v->turns++;
 	v->input_tokens += int_member(usage, "input_tokens");
 	v->output_tokens += int_member(usage, "output_tokens");
-	if (jsonx_type(cost) == JSONX_INT || jsonx_type(cost) == JSONX_REAL) {
+	if (jsonx_type(cost) == JSONX_INT || jsonx_type(cost) == JSONX_REAL)
 		v->cost += jsonx_real(cost);
-		v->has_cost = true;
-	}
 }
 
 static const struct {

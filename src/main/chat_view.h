@@ -21,9 +21,8 @@ struct chat_view {
 	struct arena *arena; /* of the turn under way */
 	struct buf shown;    /* its text since the last turn, reset or step */
 	bool is_mid_line;    /* out is behind a character that is no line's end */
-	int64_t answers, input_tokens, output_tokens; /* of this chat */
-	double cost;
-	bool has_cost;
+	int64_t turns, input_tokens, output_tokens; /* of this chat */
+	double cost;         /* of it, as far as prices are known */
 };
 
 /* Begins a turn, whose memory is in `a`. */

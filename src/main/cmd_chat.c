@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cmd_chat: `parley chat`: reads lines, sends them, shows what comes. SIGINT is blocked in every thread and read from a descriptor: at the prompt it
- * ends the chat, during an answer a thread beside it cancels the turn.
+ * cmd_chat: `parley chat`: reads lines, sends them, shows what comes. The signals that end a program are blocked in every thread and read from a
+ * descriptor: at the prompt they end the chat, and while the API is asked a thread beside it looks at them, so that Ctrl-C stops an answer.
  */
 #include "main/cmd_chat.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "app/site.h"
@@ -42,7 +40,8 @@ struct chat {
 	struct chat_talk talk;
 	struct chat_view view;
 	struct chat_input *input;
-	int signal_fd;
+	sigset_t signals;
+	int signal_fd; /* readable when one of them came */
 	bool is_interactive; /* somebody types */
 	bool has_failed;
 };
@@ -52,19 +51,20 @@ static struct bytes last_value(const struct cli_option *o)
 	return o->n ? o->values[o->n - 1] : (struct bytes){ NULL, 0 };
 }
 
-/* ---- Ctrl-C during an answer ---- */
+/* ---- Ctrl-C while the API is asked ---- */
 
 struct stopper {
 	struct chat *chat;
+	bool is_turn; /* there is something to cancel */
 	pthread_t thread;
-	int over_fd; /* becomes readable when the turn has ended */
+	int over_fd; /* becomes readable when it has answered */
 };
 
-/* Takes a pending SIGINT. */
-static bool take_signal(int fd)
+/* Takes a pending signal; 0: there is none. */
+static int take_signal(int fd)
 {
 	struct signalfd_siginfo info;
-	return read(fd, &info, sizeof info) == sizeof info;
+	return read(fd, &info, sizeof info) == sizeof info ? (int)info.ssi_signo : 0;
 }
 
 /* Tries to cancel; false as long as the turn is not known to the server. */
@@ -74,13 +74,14 @@ static bool try_cancel(struct chat *chat)
 	struct task t;
 	task_init(&t, a);
 	enum err e = chat_talk_cancel(&chat->talk, &t);
+	struct bytes why = terminal_clean(a, bytes_of(t.fault.detail ? t.fault.detail : err_title(e)));
 	if (e && e != ERR_NOT_FOUND)
-		fprintf(stderr, "\nparley: it cannot be stopped (%s); Ctrl-C again leaves\n", t.fault.detail ? t.fault.detail : err_title(e));
+		fprintf(stderr, "\nparley: it cannot be stopped (%.*s); Ctrl-C again leaves\n", (int)why.n, why.p);
 	arena_close(&a);
 	return e != ERR_NOT_FOUND;
 }
 
-/* The first Ctrl-C cancels the turn, as soon as there is one to cancel; the second leaves at once. */
+/* The first Ctrl-C cancels the turn, as soon as there is one to cancel. The second leaves at once, and so does any other signal. */
 static void *watch_signals(void *arg)
 {
 	struct stopper *s = arg;
@@ -91,19 +92,21 @@ static void *watch_signals(void *arg)
 			return NULL;
 		if (p[0].revents)
 			return NULL;
-		if (p[1].revents && take_signal(s->chat->signal_fd)) {
-			if (is_asked)
-				_exit(EXIT_FAILED);
-			is_asked = true;
-		}
-		if (is_asked && !is_done)
+		int signo = p[1].revents ? take_signal(s->chat->signal_fd) : 0;
+		if (signo && (is_asked || !s->is_turn || signo != SIGINT))
+			_exit(EXIT_FAILED);
+		is_asked = is_asked || signo;
+		if (is_asked && !is_done) {
+			pthread_sigmask(SIG_UNBLOCK, &s->chat->signals, NULL); /* a server may take its time: the next one ends the program, here */
 			is_done = try_cancel(s->chat);
+			pthread_sigmask(SIG_BLOCK, &s->chat->signals, NULL);
+		}
 	}
 }
 
-static void stopper_begin(struct stopper *s, struct chat *chat)
+static void stopper_begin(struct stopper *s, struct chat *chat, bool is_turn)
 {
-	*s = (struct stopper){ .chat = chat, .over_fd = eventfd(0, EFD_CLOEXEC) };
+	*s = (struct stopper){ .chat = chat, .is_turn = is_turn, .over_fd = eventfd(0, EFD_CLOEXEC) };
 	if (s->over_fd < 0 || pthread_create(&s->thread, NULL, watch_signals, s) != 0)
 		abort();
 }
@@ -114,18 +117,18 @@ static void stopper_end(struct stopper *s)
 		abort();
 	pthread_join(s->thread, NULL);
 	close(s->over_fd);
+	for (int signo; (signo = take_signal(s->chat->signal_fd)) != 0;) /* a Ctrl-C was meant for what has just ended */
+		if (signo != SIGINT)
+			_exit(EXIT_FAILED);
 }
 
 /* ---- the commands ---- */
 
 static enum err run_turn(struct chat *chat, struct task *t, const struct chat_line *line)
 {
-	struct stopper s;
 	struct chat_watch watch = { &chat->view, chat_view_event };
 	chat_view_begin(&chat->view, t->arena);
-	stopper_begin(&s, chat);
 	enum err e = line->verb == CHAT_SAY ? chat_talk_say(&chat->talk, t, line->text, &watch) : chat_talk_regenerate(&chat->talk, t, &watch);
-	stopper_end(&s);
 	chat_view_end(&chat->view);
 	return e;
 }
@@ -168,9 +171,9 @@ static enum err show_usage(struct chat *chat, struct task *t)
 	enum err e = chat->talk.is_made ? chat_talk_stats(&chat->talk, t, &stats) : ERR_OK;
 	if (e || chat_view_json(&chat->view, t->arena, "usage", stats))
 		return e;
-	printf("this chat: %lld answer%s, %lld tokens in, %lld out", (long long)v->answers, plural(v->answers), (long long)v->input_tokens,
+	printf("this chat: %lld turn%s, %lld tokens in, %lld out", (long long)v->turns, plural(v->turns), (long long)v->input_tokens,
 	       (long long)v->output_tokens);
-	if (v->has_cost)
+	if (v->cost > 0)
 		printf(", cost %g", v->cost);
 	fputc('\n', stdout);
 	if (stats.n == 0)
@@ -201,8 +204,6 @@ static enum err go_on_elsewhere(struct chat *chat, struct task *t, const struct 
 
 static enum err clear_all(struct chat *chat, struct task *t)
 {
-	if (chat->is_interactive && !chat_input_confirm(chat->input, t->arena, "delete all messages of this session? [y/N] "))
-		return ERR_OK;
 	enum err e = chat->talk.is_made ? chat_talk_clear(&chat->talk, t) : ERR_OK;
 	if (!e && !chat_view_json(&chat->view, t->arena, "clear", (struct bytes){ NULL, 0 }))
 		puts("cleared");
@@ -212,9 +213,6 @@ static enum err clear_all(struct chat *chat, struct task *t)
 static enum err run_line(struct chat *chat, struct task *t, const struct chat_line *line)
 {
 	switch (line->verb) {
-	case CHAT_SAY:
-	case CHAT_REGENERATE:
-		return run_turn(chat, t, line);
 	case CHAT_NEW:
 	case CHAT_BRANCH:
 		return go_on_elsewhere(chat, t, line);
@@ -230,8 +228,23 @@ static enum err run_line(struct chat *chat, struct task *t, const struct chat_li
 		chat_line_help(chat->view.is_json ? stderr : stdout);
 		return ERR_OK;
 	default:
-		return ERR_OK;
+		return run_turn(chat, t, line);
 	}
+}
+
+/* Runs a line with an eye on the signals, once it is sure that it is meant. */
+static enum err run_watched(struct chat *chat, struct task *t, const struct chat_line *line)
+{
+	struct stopper s;
+	if (line->verb == CHAT_NOTHING || line->verb == CHAT_EXIT)
+		return ERR_OK;
+	if (line->verb == CHAT_CLEAR && chat->is_interactive &&
+	    !chat_input_confirm(chat->input, t->arena, "delete all messages of this session? [y/N] "))
+		return ERR_OK;
+	stopper_begin(&s, chat, line->verb == CHAT_SAY || line->verb == CHAT_REGENERATE);
+	enum err e = run_line(chat, t, line);
+	stopper_end(&s);
+	return e;
 }
 
 /* One thing the user wants, with memory of its own; false when the chat is over. */
@@ -246,7 +259,7 @@ static bool take_line(struct chat *chat, struct task *t)
 	chat->talk.retry_after_s = 0;
 	enum err e = got == CHAT_READ_TOO_LONG ? task_fail(t, ERR_USAGE, "this is too long to be sent") : chat_line_parse(t, text, &line);
 	if (!e)
-		e = run_line(chat, t, &line);
+		e = run_watched(chat, t, &line);
 	if (e) {
 		chat_view_failure(&chat->view, t, e, &chat->talk);
 		chat->has_failed = true;
@@ -313,15 +326,16 @@ static enum err open_link(struct chat *chat, const struct cli_option *o, const s
 	return ERR_OK;
 }
 
-/* Blocks SIGINT before there is a second thread, so that none is ended by it. */
+/* Blocks them before there is a second thread, so that none is ended by them. */
 static enum err open_signals(struct chat *chat)
 {
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
+	sigemptyset(&chat->signals);
+	sigaddset(&chat->signals, SIGINT);
+	sigaddset(&chat->signals, SIGTERM);
+	sigaddset(&chat->signals, SIGHUP);
 	signal(SIGPIPE, SIG_IGN);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	chat->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	pthread_sigmask(SIG_BLOCK, &chat->signals, NULL);
+	chat->signal_fd = signalfd(-1, &chat->signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	return chat->signal_fd < 0 ? task_fail_internal(chat->cli->task, ERR_INTERNAL, "signalfd: %s", strerror(errno)) : ERR_OK;
 }
 
@@ -339,6 +353,7 @@ static int cmd_chat(struct cli *c)
 	struct cli_option o[] = { { .name = "--url" }, { .name = "--key-file" }, { .name = "--origin" }, { .name = "--session" }, { .name = "--user" },
 				  { .name = "--title" }, { .name = "--verbose", .is_flag = true }, { .name = NULL } };
 	struct chat chat = { .cli = c };
+	struct stopper s;
 	struct bytes words[2];
 	size_t n;
 	char key[CHAT_CREDENTIAL] = "";
@@ -349,10 +364,12 @@ static int cmd_chat(struct cli *c)
 	terminal_init();
 	open_view(&chat);
 	enum err e = open_signals(&chat);
+	stopper_begin(&s, &chat, false);
 	if (!e)
 		e = open_link(&chat, o, words, key);
 	if (!e)
 		e = chat_talk_open(&chat.talk, c->task, &chat.link, key, words[n - 1], last_value(&o[O_USER]), last_value(&o[O_TITLE]), last_value(&o[O_SESSION]));
+	stopper_end(&s);
 	secret_wipe(key, sizeof key);
 	if (e)
 		return cli_fail(c, e);

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* test_chat_terminal: `parley chat` as somebody who types on a terminal meets it: prompt, editing, history, Ctrl-C and Ctrl-D. OPS-7 */
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -70,7 +74,7 @@ static void sit_down(const char *environment, const char *words)
 	if (it.child < 0)
 		cr_skip_test("this machine has no pseudo terminals");
 	if (it.child == 0) {
-		execl("/bin/sh", "sh", "-c", arena_printf(it.arena, "exec env TERM=xterm XDG_STATE_HOME=%s/state %s '%s' -c %s/conf chat shop %s", it.dir, environment,
+		execl("/bin/sh", "sh", "-c", arena_printf(it.arena, "exec env TERM=xterm XDG_STATE_HOME=%s/state %s '%s' -c %s/conf chat %s", it.dir, environment,
 							  getenv("PARLEY"), it.dir, words), (char *)NULL);
 		_exit(127);
 	}
@@ -120,7 +124,7 @@ static const char *history_file(void)
 
 Test(chat_terminal, lines_are_answered_until_ctrl_d)
 {
-	sit_down("", "echo");
+	sit_down("", "shop echo");
 	expect("> ");
 	type("caf\xc3\xa9\r");
 	expect("You said: caf\xc3\xa9");
@@ -139,7 +143,7 @@ Test(chat_terminal, lines_are_answered_until_ctrl_d)
 
 Test(chat_terminal, ctrl_c_at_the_prompt_leaves)
 {
-	sit_down("", "echo");
+	sit_down("", "shop echo");
 	expect("> ");
 	type("half a li");
 	expect("half a li");
@@ -148,9 +152,23 @@ Test(chat_terminal, ctrl_c_at_the_prompt_leaves)
 	cr_assert_null(strstr(it.seen, "You said"));
 }
 
+Test(chat_terminal, a_signal_at_the_prompt_leaves_the_terminal_as_it_was)
+{
+	struct termios before, after;
+	sit_down("", "shop echo");
+	cr_assert_eq(tcgetattr(it.fd, &before), 0);
+	expect("> ");
+	cr_assert_eq(kill(it.child, SIGTERM), 0);
+	for (int i = 0; i < 500 && waitpid(it.child, NULL, WNOHANG) == 0; i++)
+		(void)poll(NULL, 0, 10);
+	cr_assert_eq(tcgetattr(it.fd, &after), 0);
+	cr_assert_eq(after.c_lflag, before.c_lflag);
+	close(it.fd);
+}
+
 Test(chat_terminal, clearing_is_asked_for)
 {
-	sit_down("", "echo");
+	sit_down("", "shop echo");
 	expect("> ");
 	type("one\r");
 	expect("You said: one");
@@ -175,7 +193,7 @@ Test(chat_terminal, clearing_is_asked_for)
 Test(chat_terminal, lines_are_kept_for_the_next_time_and_for_their_owner_alone)
 {
 	struct stat st;
-	sit_down("", "echo");
+	sit_down("", "shop echo");
 	expect("> ");
 	type("remember me\r");
 	expect("You said: remember me");
@@ -188,7 +206,7 @@ Test(chat_terminal, lines_are_kept_for_the_next_time_and_for_their_owner_alone)
 	cr_assert_eq(stat(history_file(), &st), 0);
 	cr_assert_eq(st.st_mode & 0777, 0600);
 	cr_assert_eq(chmod(history_file(), 0644), 0);
-	sit_down("", "echo");
+	sit_down("", "shop echo");
 	expect("> ");
 	type(UP UP "\r");
 	expect("You said: remember me\r");
@@ -202,7 +220,7 @@ Test(chat_terminal, lines_are_kept_for_the_next_time_and_for_their_owner_alone)
 
 Test(chat_terminal, ctrl_c_stops_an_answer_and_the_chat_goes_on)
 {
-	sit_down("", "slow");
+	sit_down("", "shop slow");
 	expect("> ");
 	type("a b c d e f g h i j k l m n o p q r s t u v w x y z\r");
 	expect("You said: a b ");
@@ -218,9 +236,37 @@ Test(chat_terminal, ctrl_c_stops_an_answer_and_the_chat_goes_on)
 	cr_assert_eq(leave(), 0);
 }
 
+Test(chat_terminal, a_second_ctrl_c_leaves_whatever_the_server_does)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof at;
+	int server = socket(AF_INET, SOCK_STREAM, 0), status = 0; /* takes connections, and never says a word */
+	cr_assert(bind(server, (struct sockaddr *)&at, sizeof at) == 0 && listen(server, 8) == 0 && getsockname(server, (struct sockaddr *)&at, &n) == 0);
+	write_file("key", "sk_anything");
+	for (size_t i = 0; i < 2; i++) {
+		sit_down("", arena_printf(it.arena, "--url http://127.0.0.1:%d --key-file %s/key guide%s", ntohs(at.sin_port), it.dir, i ? " --session s" : ""));
+		if (i == 0) {
+			expect("> ");
+			type("hello\r");
+			expect("hello\r\n");
+		}
+		(void)poll(NULL, 0, 300);
+		type(CTRL_C);
+		(void)poll(NULL, 0, 300);
+		if (i == 0)
+			cr_assert_eq(waitpid(it.child, &status, WNOHANG), 0, "the first waits for a turn that can be cancelled");
+		type(CTRL_C);
+		for (int k = 0; k < 300 && waitpid(it.child, &status, WNOHANG) == 0; k++)
+			(void)poll(NULL, 0, 10);
+		cr_assert_neq(status, 0);
+		close(it.fd);
+	}
+	close(server);
+}
+
 Test(chat_terminal, without_colours_there_are_none)
 {
-	sit_down("NO_COLOR=1", "slow");
+	sit_down("NO_COLOR=1", "shop slow");
 	expect("> ");
 	type("a b c d e f g h i j k l m n o p q r s t u v w x y z\r");
 	expect("You said: a b ");
