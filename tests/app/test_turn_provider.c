@@ -8,10 +8,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A provider in a thread: answers each request with the stream it is told, and keeps what it was asked. */
+/* A provider in a thread: answers each request with the stream it is told, then with the next if there is one, and keeps what it was asked. */
 struct fake_provider {
 	int listener, port;
-	const char *_Atomic stream;
+	const char *_Atomic stream, *_Atomic next;
 	char asked[65536];
 	pthread_t thread;
 };
@@ -41,6 +41,10 @@ static void *serve(void *arg)
 			return NULL;
 		if (read_request(p, fd))
 			dprintf(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n%s", p->stream);
+		if (p->next) {
+			p->stream = p->next;
+			p->next = NULL;
+		}
 		close(fd);
 	}
 }
@@ -212,6 +216,40 @@ Test(turn_provider, an_error_in_the_stream_fails_the_turn)
 		assert_str(turn, "status", "failed");
 		assert_str(turn, "result", rows[i].text);
 	}
+	stop_provider(&p);
+	api_close(&h);
+}
+
+#define WRITTEN(text) "data: {\"model\":\"gpt-x\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text "\"},\"finish_reason\":null}]}\n\n"
+#define WRITTEN_END "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
+
+/* TRN-6: reason, act, observe, in JSON; nobody but the model sees it. */
+Test(turn_provider, a_model_that_only_writes_text_uses_tools)
+{
+	struct api *h = api_open_with(0, allow_local);
+	static struct fake_provider p;
+	start_provider(&p);
+	struct answer a = api_post(h, h->sk, api_text(h, "{\"name\":\"poly\",\"provider\":\"%s\",\"model\":\"m-1\",\"tool_mode\":\"text\",\"tools\":[\"current_time\"]}",
+						       add_provider(h, &p, "openai")), "/v1/agents");
+	must_be(a, 201);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"poly\"}", NULL);
+	p.stream = WRITTEN("```json\\n{\\\"thought\\\":\\\"I need the time.\\\",") WRITTEN("\\\"tool\\\":\\\"current_time\\\",\\\"arguments\\\":{}}\\n```") WRITTEN_END;
+	p.next = WRITTEN("{\\\"thought\\\":\\\"Now I know.\\\",\\\"answer\\\":\\\"It is ") WRITTEN("late\\\\u0021\\\"}") WRITTEN_END;
+	a = api_post(h, h->sk, "{\"message\":\"What time is it?\"}", "/v1/sessions/%s/turns", id);
+	must_be(a, 200);
+	assert_str(a, "result", "It is late!");
+	assert_str(a, "finish", "stop");
+	assert_str(a, "message.content", "It is late!");
+	cr_assert_eq(count_at(&a, "steps"), 1);
+	assert_str(a, "steps[0].tool_calls[0].name", "current_time");
+	cr_assert(was_asked(&p, "You can use tools") && was_asked(&p, "Observation:\\n{\\\"tool\\\":\\\"current_time\\\",\\\"result\\\":"), "%s", p.asked);
+	cr_assert(was_asked(&p, "{\\\"thought\\\":\\\"I need the time.\\\",\\\"tool\\\":\\\"current_time\\\",\\\"arguments\\\":{}}"), "%s", p.asked);
+	cr_assert(!was_asked(&p, "\"tools\":") && !was_asked(&p, "tool_call"), "%s", p.asked);
+
+	p.stream = WRITTEN("It is {later}.") WRITTEN_END;
+	a = api_post(h, h->sk, "{\"message\":\"And now?\"}", "/v1/sessions/%s/turns", id);
+	must_be(a, 200);
+	assert_str(a, "result", "It is {later}.");
 	stop_provider(&p);
 	api_close(&h);
 }
