@@ -283,16 +283,16 @@ static int64_t pause_after(const struct run *r, enum err e, int n, int64_t took)
 }
 
 /*
- * Whether the provider may be called now. One that was called already, or that only limits requests, is waited for if it takes calls again soon enough,
- * as it would be after a failure of this turn's own; each wait takes a try.
+ * Whether the provider may be called now. One that only limits requests is waited for if it takes them again soon enough, as it would be had it told
+ * this turn so; each wait takes a try.
  */
-static enum err pass_breaker(struct run *r, const struct candidate *c, bool was_called, int *n)
+static enum err pass_breaker(struct run *r, const struct candidate *c, int *n)
 {
 	const struct conf *conf = r->app->conf;
 	struct breakers_pass pass;
 	for (; !breakers_admit(c->breaker, &r->rule, stamp_mono_ms(), &pass); ++*n) {
 		int64_t wait = pass.wait_ms, pause = wait + attempt_pause(0, conf->provider_retry_base, conf->provider_retry_max, random_number());
-		bool is_worth_it = (was_called || pass.is_limited) && *n < conf->provider_retries && wait <= conf->provider_retry_max;
+		bool is_worth_it = pass.is_limited && *n < conf->provider_retries && wait <= conf->provider_retry_max;
 		if (!is_worth_it || stamp_mono_ms() + pause >= r->deadline) {
 			r->shortest_wait = r->shortest_wait && r->shortest_wait < wait ? r->shortest_wait : wait;
 			return task_fail_internal(r->task, ERR_PROVIDER_DOWN, "its breaker is open for another %lld ms", (long long)wait);
@@ -313,7 +313,7 @@ static enum err ask(struct run *r, struct candidate *c, bool is_fallback)
 	bool was_called = false;
 	enum err e = open_candidate(r, c);
 	for (int n = 0; !e; n++) {
-		e = pass_breaker(r, c, was_called, &n);
+		e = pass_breaker(r, c, &n);
 		if (e)
 			break;
 		int64_t began = stamp_mono_ms(), pause;

@@ -579,6 +579,33 @@ Test(attempt, a_provider_that_keeps_failing_is_left_alone_for_a_while)
 	api_close(&h);
 }
 
+static void be_brittle_and_try_again(struct conf *c)
+{
+	be_brittle(c);
+	c->provider_retries = 5;
+}
+
+/* What opens it may be the turn's own failures. */
+Test(attempt, an_open_breaker_ends_the_retries)
+{
+	struct api *h = api_open_with(0, be_brittle_and_try_again);
+	struct scripted p = { .answers = { STATUS("500 Oh") } };
+	struct follower f;
+	start(&p);
+	struct agent agent = agent_of(add_provider(h, p.port, "openai", ""), "[{\"provider\":\"echo\"}]");
+	int64_t began = stamp_mono_ms();
+	assert_err(run(h, &agent, &f), ERR_OK);
+	cr_assert_eq(p.n_requests, 3);
+	cr_assert(out.used_fallback);
+	cr_assert_lt(stamp_mono_ms() - began, 450, "it does not wait for the breaker");
+	agent.fallbacks = BYTES("[]");
+	nap(520);
+	assert_err(run(h, &agent, &f), ERR_PROVIDER_FAILED);
+	cr_assert_eq(p.n_requests, 4, "a probe is one call");
+	stop(&p);
+	api_close(&h);
+}
+
 /* An agent whose own provider is left alone, and whose other one is too. */
 Test(attempt, with_all_breakers_open_it_fails_at_once_and_says_when_to_come_back)
 {
