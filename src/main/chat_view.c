@@ -319,8 +319,9 @@ static void put_content(struct chat_view *v, struct arena *a, struct bytes conte
 		for (jsonx_walk_begin(&w, content); jsonx_walk_next(&w);) {
 			struct bytes text = jsonx_type(w.value) == JSONX_OBJECT ? text_member(a, w.value, "text") : (struct bytes){ NULL, 0 };
 			struct bytes type = jsonx_type(w.value) == JSONX_OBJECT ? text_member(a, w.value, "type") : (struct bytes){ NULL, 0 };
-			if (text.p)
-				buf_add_bytes(&b, text);
+			struct bytes json = jsonx_type(w.value) == JSONX_OBJECT ? jsonx_member(w.value, "json") : (struct bytes){ NULL, 0 };
+			if (text.p || json.n)
+				buf_add_bytes(&b, text.p ? text : json);
 			else
 				buf_addf(&b, "[%.*s]", (int)type.n, type.n ? type.p : "");
 		}

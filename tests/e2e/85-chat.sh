@@ -67,7 +67,7 @@ converses()
 	check "$_way: its usage is shown" says 'its session: 3 turns, .* tokens in, .* out' '/usage\n' "$@" --session "own-$_way"
 	check "$_way: a new conversation is empty" says '0 messages in this conversation, 4 conversations' '/new\n/count\n' "$@" --session "own-$_way"
 	check "$_way: clearing clears all" says '0 messages in this conversation, 1 conversation' 'again\n/clear\n/count\n' "$@" --session "own-$_way"
-	check "$_way: the title is the session's" says '.*own-.*A talk' '' parley session list --user ann
+	check "$_way: the title is the session's" says '.*own-.*A talk' '' parley session list --site e2e --user ann
 
 	check "$_way: an unknown command is refused" ends 1 'there is no command /nope' '/nope\n' "$@"
 	check "$_way: and the chat goes on" ends 1 'You said: still here' '/nope\nstill here\n' "$@"
@@ -86,7 +86,17 @@ XDG_STATE_HOME=$dir/state
 export XDG_STATE_HOME
 (umask 077; printf '%s\n' "$SK" >"$dir/sk"; printf '%s' "$PK" >"$dir/pk"; echo nonsense >"$dir/nonsense")
 
+parley agent add e2e clock --provider echo --tool current_time >>"$dir/log/setup" 2>&1 || give_up "an agent with a tool is made"
+call='say\\\n/call current_time {}\n/history\n'
+check "a tool's call is shown" says '-> current_time {}' "$call" parley chat e2e clock
+check "and what it gave" says '<- current_time {"utc":.*} ([0-9]* ms)' "$call" parley chat e2e clock
+check "and the answer" says 'The tool said: {"utc":.*}' "$call" parley chat e2e clock
+check "and both in the history" says ' *3  tool: {"utc":.*}' "$call" parley chat e2e clock
 converses store parley chat e2e echo --user ann
+parley site add second >>"$dir/log/setup" 2>&1 && parley agent add second echo --provider echo >>"$dir/log/setup" 2>&1 || give_up "a second site is made"
+foreign=$(parley --json session list --site e2e --user ann | grep -o '"id":"ses_[0-9a-z]*' | cut -d '"' -f 4 | head -n 1)
+check "a session is there" says ' *1  user: .*' '/history\n' parley chat e2e echo --session "${foreign:?}"
+check "another site's session is not there" ends 1 'no such session' '/history\n' parley chat second echo --session "$foreign"
 check "an unknown site is named" ends 1 'site' 'x\n' parley chat nowhere echo
 check "an unknown agent is named" ends 1 'agent' 'x\n' parley chat e2e nobody
 check "another agent's session is refused" ends 1 'belongs to the agent' 'x\n' parley chat e2e other --session own-store

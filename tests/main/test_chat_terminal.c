@@ -225,8 +225,7 @@ Test(chat_terminal, ctrl_c_stops_an_answer_and_the_chat_goes_on)
 	type("a b c d e f g h i j k l m n o p q r s t u v w x y z\r");
 	expect("You said: a b ");
 	type(CTRL_C);
-	expect("[stopped]");
-	cr_assert(strstr(it.seen, "\x1b[2m[stopped]\x1b[0m"), "notes are dimmed: %s", it.seen);
+	expect("\x1b[2m[stopped]\x1b[0m");
 	cr_assert_null(strstr(it.seen + 80, "y z\r\n"), "%s", it.seen);
 	expect("> ");
 	type("/history 1\r");
@@ -272,8 +271,8 @@ Test(chat_terminal, without_colours_there_are_none)
 	expect("You said: a b ");
 	type(CTRL_C);
 	expect("[stopped]");
-	cr_assert_null(strstr(it.seen, "\x1b[2m"), "%s", it.seen);
 	expect("> ");
+	cr_assert_null(strstr(it.seen, "\x1b[2m"), "%s", it.seen);
 	type(CTRL_D);
 	cr_assert_eq(leave(), 0);
 }
