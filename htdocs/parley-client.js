@@ -214,13 +214,12 @@ export class ParleyClient extends EventTarget {
 		return id && id !== item.turnId ? { turn: { turn_id: id }, events: null } : null;
 	}
 
-	/* The same for one whose answer broke off before its first event, and that the server is at work on. */
-	async #takenBefore({ item }) {
-		if (!this.#isLoaded)
+	/* The same for one whose answer broke off before its first event: the server says that its turn runs. */
+	async #takenBefore({ item }, { code, turnId }) {
+		if (code !== "request_running" || !turnId || !this.#isLoaded)
 			return null;
 		await this.#guard(() => this.#catchUp());
-		const running = item.seq === null ? null : await this.#runningFor(item);
-		return running && { turn: { turn_id: running.id }, events: null };
+		return item.seq === null ? null : { turn: { turn_id: turnId }, events: null };
 	}
 
 	#unblock() {
@@ -324,12 +323,12 @@ export class ParleyClient extends EventTarget {
 				entry.feed.push({ type: "queued", position });
 				this.refresh(); /* what is being answered before it */
 			},
-			onRefused: ({ code }) => {
-				this.#link.connected(code !== "network");
-				if (code === "request_running") /* the server has it, and is at work or was lost */
+			onRefused: (error) => {
+				this.#link.connected(error.code !== "network");
+				if (error.code === "request_running") /* the server has it, and is at work or was lost */
 					this.#transcript.answering(item);
 				show("waiting");
-				return this.#takenElsewhere(entry) ?? (code === "request_running" ? this.#takenBefore(entry) : null);
+				return this.#takenElsewhere(entry) ?? this.#takenBefore(entry, error);
 			},
 		});
 		this.#begun(entry, taken);

@@ -36,11 +36,11 @@ export class ParleyError extends Error {
 	}
 
 	/*
-	 * Whether the very same request may be sent again by itself. A problem that names a turn is the end of a turn that was
-	 * begun (its message is stored): only the visitor decides whether to ask once more.
+	 * Whether the very same request may be sent again by itself. A problem that names a turn, unless it says that the turn runs, is the end of a
+	 * turn that was begun (its message is stored): only the visitor decides whether to ask once more.
 	 */
 	get isRetriable() {
-		return this.turnId === null && this.isPassing;
+		return this.isPassing && (this.turnId === null || RETRIABLE_CODES.has(this.code));
 	}
 
 	/* Whether it may be over in a moment, whatever was asked for. */

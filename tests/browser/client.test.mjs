@@ -125,6 +125,7 @@ test("only what may succeed by itself is retried, and never a turn that has begu
 		assert.equal(retriable({ code: "x", status }), false, status);
 	assert.equal(retriable({ code: "turn_running", status: 409 }), true);
 	assert.equal(retriable({ code: "request_running", status: 409 }), true);
+	assert.equal(retriable({ code: "request_running", status: 409, turn_id: "trn_1" }), true);
 	assert.equal(retriable({ code: "provider_failed", status: 502, turn_id: "trn_1" }), false);
 	assert.equal(ParleyError.from(null, 503).isRetriable, true);
 });

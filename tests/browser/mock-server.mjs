@@ -206,7 +206,7 @@ export class MockServer {
 			throw new Problem(422, "idempotency_key_reused");
 		const before = known && this.#expire(known.turn);
 		if (before?.status === "running")
-			throw new Problem(409, "request_running", {}, { "Retry-After": "0" });
+			throw new Problem(409, "request_running", { session_id: before.session.id, turn_id: before.id }, { "Retry-After": "0" });
 		if (before?.status === "done")
 			return this.#stream(rs, before, { isReplay: true });
 		this.#refuse(text, call.idempotencyKey);

@@ -74,12 +74,13 @@ const errors = (page) => page.evaluate(() => window.events.filter((e) => e.name 
 const assertLost = ({ context: { keys } }) => assert.deepEqual([keys.length >= 2, new Set(keys).size], [true, 1]);
 const killWorkers = () => promisify(execFile)("/bin/sh", ["-c", kill]);
 
-async function setAgent(name, fields) {
-	const response = await fetch(`${base}/v1/agents/${name}`, {
-		method: "PATCH", headers: { Authorization: `Bearer ${secretKey}`, "Content-Type": "application/json" }, body: JSON.stringify(fields),
+async function change(method, path, fields) {
+	const response = await fetch(`${base}/v1/${path}`, {
+		method, headers: { Authorization: `Bearer ${secretKey}`, "Content-Type": "application/json" }, body: JSON.stringify(fields),
 	});
-	assert.equal(response.status, 200, await response.text());
+	assert.ok(response.ok, await response.text());
 }
+const setAgent = (name, fields) => change("PATCH", `agents/${name}`, fields);
 
 test("a conversation, with the API's address left out of the page or written in it", needs(), async () => {
 	for (const address of ["", base]) {
@@ -326,6 +327,54 @@ test("two tabs that send in the same moment: both are answered, one after the ot
 	for (const w of [view.first, other.first])
 		assert.deepEqual((await w.texts()).map((text, i) => `${i % 2 ? "assistant" : "user"}: ${text}`), kept);
 	await close(view);
+});
+
+test("a tab that does not know of a turn waits in line, sees it, and can be reloaded meanwhile", needs(slow), async () => {
+	const view = await open({ first: { agent: slow } });
+	await view.first.ask("hello", 1);
+	const other = await open({ first: { agent: slow }, storageState: await view.context.storageState() }); /* it hears nothing of the first */
+	await other.first.answered(1);
+	await view.first.say(STORY);
+	await growing(view.first).filter({ hasText: "word2 " }).waitFor();
+	await other.first.say("from afar");
+	await growing(other.first).filter({ hasText: "word4 " }).waitFor();
+	assert.deepEqual(await other.first.notes.allTextContents(), [STRINGS.en.waiting]);
+	await shoot(other.page, "real-queued");
+	await other.page.reload();
+	await other.first.answered(3);
+	const expected = exchange("hello", STORY, "from afar");
+	assert.deepEqual(await stored(other.first), expected);
+	assert.deepEqual((await other.first.texts()).map((text, i) => `${i % 2 ? "assistant" : "user"}: ${text}`), expected);
+	assert.deepEqual(await errors(other.page), []);
+	await view.first.host.evaluate(() => window.dispatchEvent(new Event("focus")));
+	await view.first.answered(3);
+	assert.deepEqual(await view.first.texts(), await other.first.texts());
+	await close(view);
+	await close(other);
+});
+
+test("tools at work: what is said on the way stands for itself, and the page shows what is stored", needs(slow, secretKey), async () => {
+	await setAgent(slow, { tools: ["current_time"] });
+	const view = await open({ first: { agent: slow } });
+	try {
+		const said = "Let me see what there is.\n/call current_time {}";
+		await view.first.say(said);
+		await view.first.answered(2);
+		const texts = await view.first.texts();
+		assert.deepEqual(texts.slice(0, 2).map((text) => text.trim()), [said, "Let me see what there is."]);
+		assert.match(texts[2], /^The tool said: /);
+		assert.equal(texts.length, 3);
+		const kept = await stored(view.first);
+		assert.deepEqual(kept.filter((line) => !line.startsWith("tool: ")), texts.map((text, i) => `${i ? "assistant" : "user"}: ${text}`));
+		assert.equal(kept.length, 4);
+		await view.page.reload();
+		await view.first.answered(2);
+		assert.deepEqual(await view.first.texts(), texts);
+		assert.deepEqual(await errors(view.page), []);
+		await close(view);
+	} finally {
+		await setAgent(slow, { tools: [] });
+	}
 });
 
 /* A proxy in front of the server that cuts event streams after so many bytes, so many times. The server hears of no other origin than its own. */
