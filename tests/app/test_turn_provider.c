@@ -1,93 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* test_turn_provider: turns over each provider's form of API, against a server in a thread; one conversation goes on over all of them. */
-#include "harness.h"
-
-#include <arpa/inet.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-/* A provider in a thread: answers each request with the stream it is told, then with the next if there is one, and keeps what it was asked. */
-struct fake_provider {
-	int listener, port;
-	const char *_Atomic stream, *_Atomic next;
-	char asked[65536];
-	pthread_t thread;
-};
-
-/* Reads a whole request; false when it does not come. */
-static bool read_request(struct fake_provider *p, int fd)
-{
-	size_t n = 0;
-	for (;;) {
-		ssize_t got = read(fd, p->asked + n, sizeof p->asked - 1 - n);
-		if (got <= 0)
-			return false;
-		n += (size_t)got;
-		p->asked[n] = 0;
-		const char *body = strstr(p->asked, "\r\n\r\n"), *length = strcasestr(p->asked, "content-length:");
-		if (body && length && n >= (size_t)(body + 4 - p->asked) + (size_t)atoi(length + 15))
-			return true;
-	}
-}
-
-static void *serve(void *arg)
-{
-	struct fake_provider *p = arg;
-	for (;;) {
-		int fd = accept(p->listener, NULL, NULL);
-		if (fd < 0)
-			return NULL;
-		if (read_request(p, fd))
-			dprintf(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n%s", p->stream);
-		if (p->next) {
-			p->stream = p->next;
-			p->next = NULL;
-		}
-		close(fd);
-	}
-}
-
-static void start_provider(struct fake_provider *p)
-{
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t n = sizeof at;
-	p->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	cr_assert(p->listener >= 0 && bind(p->listener, (struct sockaddr *)&at, sizeof at) == 0 && listen(p->listener, 16) == 0);
-	cr_assert_eq(getsockname(p->listener, (struct sockaddr *)&at, &n), 0);
-	p->port = ntohs(at.sin_port);
-	cr_assert_eq(pthread_create(&p->thread, NULL, serve, p), 0);
-}
-
-static void stop_provider(struct fake_provider *p)
-{
-	shutdown(p->listener, SHUT_RDWR);
-	pthread_join(p->thread, NULL);
-	close(p->listener);
-}
-
-static void allow_local(struct conf *c)
-{
-	c->provider_allow_hosts = "127.0.0.1";
-}
+#include "provider_help.h"
 
 static void allow_local_once(struct conf *c)
 {
 	allow_local(c);
 	c->provider_retries = 0;
 	c->breaker_failures = 0;
-}
-
-/* Defines a provider of a kind at the server's port and returns its name: providers are the install's, so it is a new one. */
-static const char *add_provider(struct api *h, const struct fake_provider *p, const char *kind)
-{
-	struct ident random = ident_new();
-	char name[IDENT_SIZE];
-	ident_format("fake-", &random, name);
-	struct provider made = { bytes_of(name), bytes_of(kind), bytes_of(api_text(h, "http://127.0.0.1:%d/v1", p->port)), BYTES("") };
-	cr_assert_eq(provider_create(&h->task, h->app, &made), ERR_OK, "%s", h->task.fault.detail);
-	return api_text(h, "%s", name);
 }
 
 static void use_provider(struct api *h, const char *provider)
@@ -114,11 +33,6 @@ static void use_provider(struct api *h, const char *provider)
 	"\"usageMetadata\":{\"promptTokenCount\":20,\"candidatesTokenCount\":2,\"thoughtsTokenCount\":3}}\n\n"
 #define PLAIN "data: {\"model\":\"gpt-x\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Bye\"},\"finish_reason\":null}]}\n\n" \
 	"data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
-
-static bool was_asked(const struct fake_provider *p, const char *words)
-{
-	return strstr(p->asked, words) != NULL;
-}
 
 /* TRN-2, MSG-6: what a provider signed goes back to it and to no other. */
 Test(turn_provider, a_conversation_goes_on_over_all_forms)
