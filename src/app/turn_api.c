@@ -346,6 +346,18 @@ static enum err wait_in_queue(struct serve *s, struct turn_ticket *ticket)
 	return e ? e : head_reload(c->task, c->app, s->start.head);
 }
 
+/* Begins the turn unless a cap on spending is reached: of its session, of its user, of the site. A new session has a user only if the call names one. */
+static enum err begin_affordable(struct serve *s)
+{
+	struct call *c = s->c;
+	const struct head *h = s->start.head;
+	const struct session_new *new = s->start.new_session;
+	struct ident user = new ? head_user_ident(&c->who.site, bytes_or(new->user, BYTES(""))) : h->user;
+	struct spend_who who = { &c->who.site, (new && !new->user.p) || ident_is_zero(&user) ? NULL : &user, new ? NULL : &h->session };
+	enum err e = spend_check(c->task, c->app, &s->agent, &who, stamp_now());
+	return e ? e : turn_begin(c->task, c->app, &s->start, &s->turn);
+}
+
 /* Begins the turn, when its time has come. */
 static enum err begin_turn(struct serve *s)
 {
@@ -353,10 +365,7 @@ static enum err begin_turn(struct serve *s)
 	struct turn_ticket ticket = { .number = 0 };
 	bool interrupts = is_word(s->in->on_busy, "interrupt"), may_wait = interrupts || is_word(s->in->on_busy, "queue");
 	const struct head *h = s->start.head;
-	struct spend_who who = { &c->who.site, s->start.new_session || ident_is_zero(&h->user) ? NULL : &h->user, s->start.new_session ? NULL : &h->session };
-	enum err e = spend_check(c->task, c->app, &s->agent, &who, stamp_now());
-	if (!e)
-		e = turn_begin(c->task, c->app, &s->start, &s->turn);
+	enum err e = begin_affordable(s);
 	while (e == ERR_TURN_RUNNING && may_wait && !s->start.new_session) {
 		task_clear_fault(c->task);
 		s->turn.id = (struct ident){ { 0 } };
@@ -367,8 +376,8 @@ static enum err begin_turn(struct serve *s)
 		if (!e)
 			e = wait_in_queue(s, &ticket);
 		s->start.ticket = ticket.number;
-		if (!e)
-			e = turn_begin(c->task, c->app, &s->start, &s->turn);
+		if (!e) /* those in front may have spent what there was */
+			e = begin_affordable(s);
 	}
 	if (e)
 		turn_queue_leave(c->task, c->app, &ticket);

@@ -97,10 +97,9 @@ static void describe(struct turn *u, const struct turn_outcome *out, int64_t ans
 	u->ended_at = now;
 }
 
-static enum err add_spent(struct task *t, struct db_conn *c, const struct head *h, const struct turn *u, const struct spend_bill *bill)
+static struct spend_who who_pays(const struct head *h, const struct turn *u)
 {
-	struct spend_who who = { &u->site, ident_is_zero(&h->user) ? NULL : &h->user, &u->session };
-	return spend_add(t, c, &who, bill, stamp_now());
+	return (struct spend_who){ &u->site, ident_is_zero(&h->user) ? NULL : &h->user, &u->session };
 }
 
 static enum err finish_in(struct task *t, struct db_conn *c, void *arg)
@@ -136,7 +135,8 @@ static enum err finish_in(struct task *t, struct db_conn *c, void *arg)
 	f->turn->status = TURN_RUNNING; /* until the COMMIT stands */
 	if (u.has_key)
 		e = idem_finish(t, c, u.key_hash, &u.site, &u.id, 200, f->answer);
-	return e ? e : add_spent(t, c, f->h, &u, &out->bill);
+	struct spend_who who = who_pays(f->h, &u);
+	return e ? e : spend_add(t, c, &who, &out->bill, stamp_now());
 }
 
 /* After a COMMIT of unknown outcome: the row tells. */
@@ -196,29 +196,38 @@ enum err turn_finish(struct task *t, struct app *app, struct head *h, struct tur
 }
 
 struct failure {
-	const struct head *h;
 	struct turn *turn;
 	struct bytes code, detail, log;
-	const struct spend_bill *bill;
+	bool is_paid; /* it was finished after all, and what it cost is counted */
 };
 
 static enum err fail_and_release(struct task *t, struct db_conn *c, void *arg)
 {
-	const struct failure *f = arg;
-	enum err e = turn_fail_in(t, c, f->turn, f->code, f->detail, f->log);
+	struct failure *f = arg;
+	struct turn now = { 0 };
+	int64_t unused;
+	enum err e = turn_read(t, NULL, c, &f->turn->site, &f->turn->id, &now, &unused);
+	f->is_paid = !e && (now.status == TURN_DONE || now.status == TURN_CANCELLED);
+	if (e == ERR_NOT_FOUND) { /* its session was deleted */
+		task_clear_fault(t);
+		e = ERR_OK;
+	}
 	if (!e)
-		e = turn_drop_lease(t, c, f->turn);
-	return e ? e : add_spent(t, c, f->h, f->turn, f->bill);
+		e = turn_fail_in(t, c, f->turn, f->code, f->detail, f->log);
+	return e ? e : turn_drop_lease(t, c, f->turn);
 }
 
 void turn_fail(struct task *t, struct app *app, const struct head *h, struct turn *u, struct bytes log, const struct spend_bill *bill)
 {
 	struct fault kept = t->fault;
 	const char *detail = kept.detail ? kept.detail : err_title(kept.code);
-	struct failure f = { h, u, bytes_of(err_code(kept.code)), bytes_of(detail), log, bill };
+	struct failure f = { u, bytes_of(err_code(kept.code)), bytes_of(detail), log, false };
+	struct spend_who who = who_pays(h, u);
 	/* If this cannot be stored the lease runs out and ends the turn. */
 	if (store_transact(t, app, fail_and_release, &f) == ERR_OK)
 		u->status = TURN_FAILED;
+	if (!f.is_paid)
+		spend_pay(t, app, &who, bill, 1);
 	metric_add(METRIC_turns_failed_total, 1);
 	t->fault = kept;
 }
