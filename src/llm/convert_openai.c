@@ -475,7 +475,7 @@ struct bytes convert_openai_id(struct arena *a, struct bytes id)
 }
 
 /* Names with blanks or any of < | \ / > are refused. */
-static bool is_fit_name(struct arena *a, struct bytes raw)
+bool convert_openai_is_name(struct arena *a, struct bytes raw)
 {
 	struct bytes s = convert_is_string(raw) ? jsonx_string(a, raw) : NOTHING;
 
@@ -522,7 +522,7 @@ static void say(const struct convert_say *s)
 	buf_add_char(&b, '{');
 	buf_member_string(&b, "role", s->role);
 	add_content(&b, &sy);
-	if (is_fit_name(a, name))
+	if (convert_openai_is_name(a, name))
 		buf_member_json(&b, "name", name);
 	if (is_tool)
 		buf_member_string(&b, "tool_call_id", convert_safe_id(a, id));

@@ -15,4 +15,7 @@ void convert_openai_call(struct buf *b, struct bytes call);
 /* The id under which a call and its answer are said. */
 struct bytes convert_openai_id(struct arena *a, struct bytes id);
 
+/* Whether a name, raw, is one that may be said of who speaks: others are refused. */
+bool convert_openai_is_name(struct arena *a, struct bytes raw);
+
 #endif

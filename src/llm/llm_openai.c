@@ -144,7 +144,7 @@ static void add_extra(struct buf *b, const struct llm_message *m, bool is_own, b
 	struct jsonx_walk w;
 	struct buf said;
 
-	if (is_string(name))
+	if (convert_openai_is_name(b->arena, name))
 		buf_member_json(b, "name", name);
 	if (bytes_equal(m->role, BYTES("tool")) && is_string(id))
 		buf_member_string(b, "tool_call_id", convert_openai_id(b->arena, jsonx_string(b->arena, id)));

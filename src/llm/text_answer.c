@@ -267,9 +267,10 @@ static void end_object(struct text_answer *ta)
 	struct bytes text = buf_bytes(&o->text), answer, thought;
 	struct arena *a = ta->task->arena;
 	struct jsonx_flaw flaw;
-	bool is_json = jsonx_check(a, text, &flaw), is_first = !ta->is_taken, has_call = is_json ? read_calls(ta, text) : !o->is_answer && read_broken_call(ta);
+	bool is_json = jsonx_check(a, text, &flaw), has_call;
 
-	answer = is_json && is_first ? member_of(text, "answer") : (struct bytes){ 0 };
+	has_call = is_json ? read_calls(ta, text) : !o->is_answer && read_broken_call(ta);
+	answer = is_json && !ta->is_taken ? member_of(text, "answer") : (struct bytes){ 0 };
 	if (!has_call && !o->is_answer && (answer.n == 0 || jsonx_type(answer) == JSONX_NULL || !ta->is_own_line)) {
 		reject(ta);
 		return;

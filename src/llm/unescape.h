@@ -18,7 +18,7 @@ struct unescape {
 	size_t n_out;
 };
 
-/* What the next byte adds to the text, often nothing yet; valid until the next call. A character's bytes come out together with its last one or one by one. */
+/* What the next byte adds to the text, often nothing yet; valid until the next call. A character that was no escape comes out byte by byte. */
 struct bytes unescape_take(struct unescape *u, char c);
 
 /* Whether a quote would be part of the string. */

@@ -191,6 +191,19 @@ Test(llm_openai, passes_tool_calls_of_either_form_and_their_results)
 		       "{\"role\":\"assistant\",\"content\":\"x\"}");
 }
 
+Test(llm_openai, names_that_would_be_refused_are_not_sent)
+{
+	static const char *const names[] = { "\"a b\"", "\"\"", "\"<a>\"", "7", "\"a\\nb\"" };
+
+	expect_message((struct llm_message){ BYTES("user"), BYTES("\"x\""), BYTES("{\"name\":\"J\xc3\xbcrgen\"}") },
+		       "{\"role\":\"user\",\"content\":\"x\",\"name\":\"J\xc3\xbcrgen\"}");
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct bytes extra = bytes_of(arena_printf(arena, "{\"name\":%s}", names[i]));
+
+		expect_message((struct llm_message){ BYTES("user"), BYTES("\"x\""), extra }, "{\"role\":\"user\",\"content\":\"x\"}");
+	}
+}
+
 Test(llm_openai, sends_developer_only_where_it_is_known)
 {
 	struct llm_message m = { BYTES("developer"), BYTES("\"x\""), { 0 } };
