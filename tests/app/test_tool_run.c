@@ -20,6 +20,7 @@ struct shop {
 	pthread_mutex_t lock;
 	char *requests[KEPT];
 	size_t n, n_at_once, most_at_once;
+	_Atomic int n_visits; /* connections that are open */
 };
 
 /* One connection of it. */
@@ -153,6 +154,7 @@ static void *visit(void *arg)
 		pthread_mutex_unlock(&s->lock);
 	}
 	close(v.fd);
+	atomic_fetch_sub(&s->n_visits, 1);
 	return NULL;
 }
 
@@ -163,10 +165,12 @@ static void *accept_all(void *arg)
 		struct visit *v = malloc(sizeof *v);
 		pthread_t thread;
 		*v = (struct visit){ s, accept(s->listener, NULL, NULL) };
-		if (v->fd < 0 || pthread_create(&thread, NULL, visit, v) != 0) {
+		if (v->fd < 0) {
 			free(v);
 			return NULL;
 		}
+		atomic_fetch_add(&s->n_visits, 1);
+		cr_assert_eq(pthread_create(&thread, NULL, visit, v), 0);
 		pthread_detach(thread);
 	}
 }
@@ -188,6 +192,8 @@ static void close_shop(struct shop *s)
 	shutdown(s->listener, SHUT_RDWR);
 	pthread_join(s->thread, NULL);
 	close(s->listener);
+	while (atomic_load(&s->n_visits) > 0)
+		nap(5);
 }
 
 /* ---- the site ---- */

@@ -14,6 +14,7 @@ const KINDS = {
 	'{t}': ['trn'], turn_id: ['trn'],
 	'{c}': ['cnv'], conversation: ['cnv'], conversation_id: ['cnv'], parent: ['cnv'],
 	'{m}': ['msg', 'seq'], message_id: ['msg'], message: ['msg'], regenerate: ['msg'], ids: ['msg', 'session'],
+	'{tool}': ['tools.name', 'tol'],
 	'{u}': ['user'], user: ['user'], user_id: ['user'],
 	after: ['next', 'seq', 'cnv', 'msg'], before: ['next', 'seq'],
 	at: ['seq', 'msg'], from: ['seq', 'msg', 'created_at'], to: ['seq', 'created_at'], seq: ['seq'], min_seq: ['seq'], from_seq: ['seq'], to_seq: ['seq'], after_seq: ['seq'], upto: ['seq'],
