@@ -46,7 +46,6 @@ is_empty()
 	count_rows | awk '$2 > 0 { print; left = 1 } END { exit left }'
 }
 
-whole=$PARLEY
 write_settings "workers = 3" "sweep_interval = 500" "sweep_batch = 20" "ttl_history = $KEEP" "log_level = warn"
 make_site
 run_with "$whole" $seconds || failures=$((failures + 1))
@@ -60,19 +59,6 @@ until is_empty >/dev/null || test $tries -ge 40; do
 done
 check "once all sessions have gone there is no row left" is_empty
 stop_serving
-
-# build_with NAME FILE FROM TO: the program with one line of the sources changed to what it must not be.
-build_with()
-{
-	_objects=$(dirname "$whole")
-	sed "s|$3|$4|" "$root/src/$2" >"$dir/$1.c"
-	! cmp -s "$root/src/$2" "$dir/$1.c" || give_up "$2 has the line that $1 changes"
-	# shellcheck disable=SC2046 # lists of options
-	${CC:-cc} -std=gnu11 -D_GNU_SOURCE -w -O1 -I"$root/src" $(pkg-config --cflags $libraries) -c "$dir/$1.c" -o "$dir/$1.o" &&
-		${CC:-cc} -o "$dir/$1" $(find "$_objects/src/main" -name '*.o' ! -name 'tests*') "$dir/$1.o" "$_objects/libparley.a" -lfcgi \
-			$(pkg-config --libs $libraries) -pthread -lm || give_up "parley with $1 is built"
-}
-libraries=$(sed -n 's/^PKG_CHECK_MODULES(\[DEPS\], \[\([^]]*\)\].*/\1/p' "$root/configure.ac" | sed 's/[<>]= *[0-9.]*//g')
 
 # finds NAME WORDS: the judge names the bug within a few runs.
 finds()

@@ -41,23 +41,46 @@ run_chaos $turns $kills >"$dir/log/chaos" 2>&1 || failures=$((failures + 1))
 cat "$dir/log/chaos"
 check "the master still runs" kill -0 "$(pid_of parley)"
 
-# finds NAME WORDS: with clients that make that mistake the same judge says so.
+# finds WHAT WORDS KILLS [options]: the same judge says so of clients or a program that are wrong in that way.
 finds()
 {
-	run_chaos 12 0 --bug "$1" >"$dir/log/chaos" 2>&1
-	if grep -q "not ok - chaos: $2" "$dir/log/chaos"; then
-		ok "the mistake $1 is found"
+	_what=$1
+	_words=$2
+	_bug_kills=$3
+	shift 3
+	run_chaos $((12 + 6 * _bug_kills)) "$_bug_kills" --patience 4000 "$@" >"$dir/log/chaos" 2>&1
+	if grep -q "^not ok - chaos: $_words" "$dir/log/chaos"; then
+		ok "$_what: the judge finds it"
 	else
-		not_ok "the mistake $1 is found"
+		not_ok "$_what: the judge finds it"
 		sed 's/^/# /' "$dir/log/chaos"
 	fi
 }
-test $long = no || {
-	finds new-key 'exactly one stored answer'
-	finds new-key 'one call of the provider'
-	finds lose "every viewer"
-	finds double "every viewer"
+
+# finds_build NAME FILE FROM TO WORDS KILLS
+finds_build()
+{
+	build_with "$1" "$2" "$3" "$4"
+	halt parley
+	PARLEY=$dir/$1
+	serve
+	await "parley is ready" curl -fsS "$URL/readyz"
+	finds "$1" "$5" "$6"
+	PARLEY=$whole
 }
+
+if test $long = yes; then
+	finds "a key that changes" 'exactly one stored answer' 0 --bug new-key
+	finds "a key that changes" 'one call of the provider' 0 --bug new-key
+	finds "a viewer that loses a delta" 'every viewer' 0 --bug lose
+	finds "a viewer that takes up too early" 'every viewer' 0 --bug double
+	finds_build unknown_keys app/turn_api.c 's->start.idem = &c->idem;' 'c->idem.is_active = false, &;' 'exactly one stored answer' 0
+	finds_build early_place app/turn_view_api.c '[*]from_r = (size_t)at;' '*from_r = (size_t)at / 2;' 'every viewer' 0
+	finds_build late_place app/turn_view_api.c '[*]from_r = (size_t)at;' '*from_r = (size_t)at + 4;' 'every viewer' 0
+	finds_build endless_leases app/turn.c 'is_held && db_cell_int(r, 0, 1) >= stamp_now()' 'is_held' 'no lease is stuck' 6
+	halt parley
+	serve
+fi
 
 halt nginx
 sed -e "s|/run/parley/parley.sock|$dir/parley.sock|g" -e "s|/usr/share/parley/htdocs|$root/htdocs|" "$root/conf/apache-proxy-fcgi.conf" >"$dir/site.conf"

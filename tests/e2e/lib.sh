@@ -5,6 +5,7 @@ set -u
 root=$(cd "$(dirname "$0")/../.." && pwd -P)
 here=$root/tests/e2e
 PARLEY=${PARLEY:-$root/build/parley}
+whole=$PARLEY # also while another build is served
 PATH=$PATH:/usr/sbin:/sbin
 me=$(id -un)
 long=no
@@ -172,6 +173,24 @@ make_site()
 	SK=$(parley key add e2e --kind secret 2>>"$dir/log/setup") || give_up "a secret key is made"
 	PK=$(parley key add e2e --kind publishable 2>>"$dir/log/setup") || give_up "a publishable key is made"
 	export SK PK
+}
+
+# build_with NAME FILE FROM TO: $dir/NAME, the program $PARLEY with one line of the sources changed to what it must not be (sed: FROM is a pattern).
+build_with()
+{
+	_objects=$(dirname "$whole")
+	sed "s|$3|$4|" "$root/src/$2" >"$dir/$1.c"
+	! cmp -s "$root/src/$2" "$dir/$1.c" || give_up "$2 has the line that $1 changes"
+	# shellcheck disable=SC2046 # lists of options
+	${CC:-cc} -std=gnu11 -D_GNU_SOURCE -w -O1 -I"$root/src" $(made_with DEPS_CFLAGS) -c "$dir/$1.c" -o "$dir/$1.o" &&
+		${CC:-cc} -o "$dir/$1" $(find "$_objects/src/main" -name '*.o' ! -name 'tests*') "$dir/$1.o" "$_objects/libparley.a" \
+			$(made_with FCGI_LIBS) $(made_with DEPS_LIBS) -pthread -lm || give_up "parley with $1 is built"
+}
+
+# made_with NAME: a variable of the Makefile that made $PARLEY.
+made_with()
+{
+	sed -n "s/^$1 = //p" "$(dirname "$whole")/Makefile"
 }
 
 # The master, until its socket takes connections.

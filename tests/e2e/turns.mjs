@@ -2,7 +2,7 @@
 // turns: clients that ask with an Idempotency-Key, hang up, ask again and watch each other's answers, while workers are killed; and a judge of what
 // came of it. The agent "marked" answers with TOKENS tokens of which each bears the number of the provider's call.
 //
-//   node turns.mjs chaos --turns N --clients N --kills N --seed N [--bug NAME]     environment URL, SK, STUB (its address), MASTER (a process id), TOKENS, LEASE
+//   node turns.mjs chaos --turns N --clients N --kills N --seed N [--bug NAME] [--patience MS]     environment URL, SK, STUB (its address), MASTER (a process id), TOKENS, LEASE
 //   node turns.mjs stop NAME          cancelling and hanging up behind one web server; agents "long" and "marked"
 //   node turns.mjs --self-test        the judge judged
 import { randomUUID } from 'node:crypto';
@@ -12,7 +12,7 @@ import { existsSync } from 'node:fs';
 import { check, finish, request, sleep, step } from './api.mjs';
 import { callText, judge, judgeSelf, textOf } from './turns-judge.mjs';
 
-const options = { turns: 40, clients: 10, kills: 12, seed: 1, bug: '' };
+const options = { turns: 40, clients: 10, kills: 12, seed: 1, patience: 30000, bug: '' };
 const [, , mode, ...rest] = process.argv;
 const name = mode === 'stop' ? rest.shift() : mode;
 for (let i = 0; i + 1 < rest.length; i += 2) {
@@ -48,7 +48,7 @@ class Viewer {
 	take({ id, event, data }) {
 		if (options.bug === 'lose' && event === 'delta' && roll() < 0.1)
 			return;
-		if (id && !(options.bug === 'double' && event === 'delta' && roll() < 0.1))
+		if (id && !(options.bug === 'double' && event === 'delta' && roll() < 0.9))
 			this.lastId = id;
 		if (event === 'turn')
 			[this.turn, this.of] = [data.turn_id, data.user_message?.content];
@@ -132,7 +132,7 @@ const counts = { asked: 0, drops: 0, cuts: 0, refused: {}, resumed: 0 };
 
 // Follows a turn to its end over any number of connections.
 async function follow(viewer, session, turn) {
-	const until = now() + 40000;
+	const until = now() + 10000 + options.patience;
 	viewer.turn = turn;
 	while (!viewer.done && !viewer.error && now() < until) {
 		const headers = viewer.lastId ? { 'Last-Event-ID': viewer.lastId } : {};
@@ -254,7 +254,7 @@ async function chaos() {
 	const killing = killer(kills, () => isOver).then(() => {
 		quiet = now();
 	});
-	const until = () => quiet + 30000;
+	const until = () => quiet + options.patience;
 	await Promise.all(sessions.map(async (session, c) => {
 		for (let n = 0; left > 0; n++) {
 			left--;
