@@ -88,3 +88,20 @@ export class Widget {
 		return this.host.evaluate((e) => e.getSession());
 	}
 }
+
+export const CHAT = "<parley-chat key=\"pk_north\" agent=\"guide\" heading=\"Trail guide\"></parley-chat>";
+
+/* The first widget of a page of the mock server that holds this markup. With hurry, all waiting in it is twenty times shorter. */
+export async function openWidget(browser, mock, markup = CHAT, { hurry = false, ...options } = {}) {
+	mock.extraPages.set("/page.html", `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+		<title>page</title><script type="module" src="/parley-chat.js"></script>${markup}</html>`);
+	const context = await browser.newContext(options);
+	if (hurry)
+		await context.addInitScript(() => {
+			const original = window.setTimeout;
+			window.setTimeout = (work, ms, ...rest) => original(work, ms / 20, ...rest);
+		});
+	const widget = new Widget(await openPage(browser, `${mock.url}/page.html`, { context }), "parley-chat >> nth=0");
+	await widget.input.waitFor();
+	return widget;
+}
