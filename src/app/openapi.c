@@ -120,7 +120,7 @@ static void add_body(struct buf *b, const struct api_route *r)
 /* Whether an answer of this schema may come with its version as the ETag. */
 static bool is_versioned(const char *schema)
 {
-	static const char *const versioned[] = { "Agent", "Session", "SessionFull", "SessionInfo", "SessionWithMessages", "SessionWithToken", "Template" };
+	static const char *const versioned[] = { "Agent", "Session", "SessionFull", "SessionInfo", "SessionWithMessages", "SessionWithToken", "Template", "Tool", "ToolWithSecret" };
 	for (size_t i = 0; i < COUNT(versioned); i++)
 		if (strcmp(versioned[i], schema) == 0)
 			return true;

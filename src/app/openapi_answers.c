@@ -15,6 +15,7 @@
 	"messages and summaries"
 #define EXPORT_EXAMPLE \
 	"{\"parley_export\":1,\"scope\":\"session\",\"site\":\"shop\",\"sessions\":1,\"conversations\":1,\"messages\":2,\"lines\":5,\"checksum\":\"...\"}\n"
+#define TOOL_RULES "'url':{'pattern':'^https?://'},'parameters':{'required':['type'],'properties':{'type':{'const':'object'}}}"
 #define NO_GIVEN_ID "'allOf':[{'properties':{'id':{'not':{'pattern':'^ses_'}}}}]"
 
 static const struct route_notes notes[] = {
@@ -61,7 +62,8 @@ static const struct route_notes notes[] = {
 	{ HTTP_GET, "/v1/export", .codes = "corrupt_record", .media = "application/x-ndjson", .media_help = EXPORT_HELP, .media_example = EXPORT_EXAMPLE },
 	{ HTTP_POST, "/v1/import", .codes = "conflict" },
 	{ HTTP_GET, "/v1/search", .codes = "not_found|corrupt_record" },
-	{ HTTP_PATCH, "/v1/tools/{tool}", .codes = "precondition_failed" },
+	{ HTTP_POST, "/v1/tools", .codes = "conflict", .body = "'allOf':[{'properties':{'name':{'pattern':'^[A-Za-z0-9_-]+$'}," TOOL_RULES "}}]" },
+	{ HTTP_PATCH, "/v1/tools/{tool}", .codes = "precondition_failed", .body = "'allOf':[{'properties':{" TOOL_RULES "}}]" },
 	{ HTTP_GET, "/readyz", .also = 503, .also_help = "The database is out of reach" },
 	{ HTTP_GET, "/metrics", .media = "text/plain", .media_help = "Metrics in the Prometheus text format, version 0.0.4",
 	  .media_example = "# TYPE parley_requests_total counter\nparley_requests_total 1042\n" },

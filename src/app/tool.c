@@ -187,16 +187,16 @@ static enum err check_parameters(struct task *t, struct bytes parameters)
 	struct schema_flaw flaw;
 	struct bytes type = jsonx_member(parameters, "type");
 	if (!schema_parse(t->arena, parameters, &s, &flaw))
-		return task_fail_field(t, "parameters", "format", "%s: %s", flaw.place, flaw.reason);
+		return task_fail_field(t, "parameters", "value", "%s: %s", flaw.place, flaw.reason);
 	if (jsonx_type(type) != JSONX_STRING || !bytes_equal(jsonx_string(t->arena, type), BYTES("object")))
-		return task_fail_field(t, "parameters", "format", "must be the schema of an object: \"type\":\"object\"");
+		return task_fail_field(t, "parameters", "value", "must be the schema of an object: \"type\":\"object\"");
 	return ERR_OK;
 }
 
 static enum err check_url(struct task *t, const struct app *app, struct bytes url)
 {
 	const char *flaw = fetch_url_flaw(arena_copy(t->arena, url.p, url.n), app->conf->tool_allow_hosts);
-	return flaw ? task_fail_field(t, "url", "format", "%s", flaw) : ERR_OK;
+	return flaw ? task_fail_field(t, "url", "value", "%s", flaw) : ERR_OK;
 }
 
 /* The tool with what the change gives, checked as far as it is given. */

@@ -16,7 +16,7 @@
 	  .help = "What it does, for the model", .example = "\"Looks an order up\"" },                                                 \
 	{ .name = "parameters", .type = FIELD_OBJECT, .max = TOOL_PARAMETERS_MAX, .offset = MEMBER(parameters),                        \
 	  .help = "JSON Schema of its arguments, an object; keywords that cannot be checked are refused", .example = PARAMETERS_EXAMPLE }, \
-	{ .name = "url", .type = FIELD_STRING, .flags = (required), .min = 8, .max = TOOL_URL_MAX, .offset = MEMBER(url),              \
+	{ .name = "url", .type = FIELD_STRING, .flags = (required), .min = 1, .max = TOOL_URL_MAX, .offset = MEMBER(url),              \
 	  .help = "Where calls are posted to; https", .example = "\"https://shop.example/tools/order\"" },                             \
 	{ .name = "timeout_ms", .type = FIELD_INT, .min = 0, .max = 600000, .offset = MEMBER(timeout_ms), .given_offset = MEMBER(has_timeout_ms), \
 	  .help = "Longest time of a call; 0, or more than the install allows: that of the install" },                                \
@@ -70,9 +70,11 @@ static enum err rotate_in(struct task *t, struct db_conn *conn, void *arg)
 static enum err api_tool_rotate(struct call *c)
 {
 	enum err e = store_transact(c->task, c->app, rotate_in, c);
-	if (!e)
-		dispatch_reply(c, 200);
-	return e;
+	if (e)
+		return e;
+	dispatch_add_etag(c, jsonx_int(jsonx_member(buf_bytes(&c->rs->body), "version")));
+	dispatch_reply(c, 200);
+	return ERR_OK;
 }
 
 static enum err api_tool_list(struct call *c)
