@@ -116,8 +116,9 @@ static void report(struct run *r, enum err e, int64_t took)
 static enum err on_text(void *arg, struct bytes text)
 {
 	struct run *r = arg;
-	if (!r->has_text && r->is_probe && breakers_trust(r->now->breaker, &r->rule, stamp_mono_ms()))
+	if (r->is_probe && breakers_trust(r->now->breaker, &r->rule, stamp_mono_ms()))
 		note_closed(r);
+	r->is_probe = false; /* it is a call as any other now: it must not hold a breaker that others open again */
 	r->has_text = r->has_told = true;
 	return r->ev->on_text ? end_with(r, r->ev->on_text(r->ev->arg, text)) : ERR_OK;
 }
@@ -199,7 +200,8 @@ static enum err call(struct run *r, const struct candidate *c, bool is_fallback)
 	if (e == ERR_CANCELLED)
 		r->is_over = true;
 	report(r, e, stamp_mono_ms() - began);
-	if (r->ev->on_call && (!e || e == ERR_CANCELLED || r->has_text || r->out->result.usage.is_known))
+	/* An answer that names its model has begun, though nobody saw a word of it: of thoughts, say, or of calls that were too many. */
+	if (r->ev->on_call && (!e || e == ERR_CANCELLED || r->has_text || r->out->result.usage.is_known || r->out->result.model.n > 0))
 		r->ev->on_call(r->ev->arg, c->provider, c->model, &r->out->result);
 	return e;
 }

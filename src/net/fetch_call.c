@@ -64,12 +64,12 @@ static size_t on_header(char *p, size_t size, size_t count, void *arg)
 
 	c->last_byte = stamp_mono_ms();
 	c->header_bytes += n;
-	if (c->has_status) /* a trailer */
-		return n;
-	if (c->header_bytes > MAX_HEADER_BYTES) {
+	if (c->header_bytes > MAX_HEADER_BYTES) { /* trailers too: curl keeps them all */
 		stop(c, task_fail_internal(c->task, ERR_PROVIDER_INVALID, "%s: more than %d bytes of headers", c->host, MAX_HEADER_BYTES));
 		return 0;
 	}
+	if (c->has_status) /* a trailer */
+		return n;
 	if (n >= 5 && memcmp(p, "HTTP/", 5) == 0) {
 		c->retry_after_s = 0;
 	} else if (n > name && n < name + 64 && strncasecmp(p, retry_after, name) == 0) {

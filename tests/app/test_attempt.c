@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "app/attempt.h"
+#include "base/breakers.h"
 #include "base/shm.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -129,6 +130,10 @@ struct follower {
 	int64_t tokens; /* of all calls */
 	int64_t cancel_at;   /* monotonic ms; 0: never */
 	bool refuses_text;
+	/* Another turn's call fails while this one's text comes; when the next was let in after that. */
+	struct breakers_slot *breaker;
+	const struct breakers_rule *rule;
+	int64_t failed_at, let_in_after;
 };
 
 static enum err on_text(void *arg, struct bytes text)
@@ -136,13 +141,19 @@ static enum err on_text(void *arg, struct bytes text)
 	struct follower *f = arg;
 	size_t n = strlen(f->text);
 	snprintf(f->text + n, sizeof f->text - n, "%.*s", (int)text.n, text.p);
+	if (f->breaker)
+		breakers_fail(f->breaker, f->rule, f->failed_at = stamp_mono_ms(), false);
 	return f->refuses_text ? task_fail(f->task, ERR_CONFLICT, "no more") : ERR_OK;
 }
 
 static enum err on_tick(void *arg)
 {
 	struct follower *f = arg;
+	struct breakers_pass pass;
+	int64_t now = stamp_mono_ms();
 	f->n_ticks++;
+	if (f->failed_at && !f->let_in_after && breakers_admit(f->breaker, f->rule, now, &pass))
+		f->let_in_after = now - f->failed_at;
 	return f->cancel_at && stamp_mono_ms() >= f->cancel_at ? task_fail(f->task, ERR_CANCELLED, "stopped") : ERR_OK;
 }
 
@@ -271,6 +282,32 @@ Test(attempt, text_that_broke_off_is_taken_back_before_the_next_try)
 	cr_assert_eq(out.result.usage.input_tokens, 9);
 	cr_assert_eq(out.result.usage.output_tokens, 6);
 	stop(&p);
+	api_close(&h);
+}
+
+#define THOUGHT "data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"Hm\"},\"finish_reason\":null}]}\n\n"
+#define TEN_CALLS(n) "{\"index\":" #n "0},{\"index\":" #n "1},{\"index\":" #n "2},{\"index\":" #n "3},{\"index\":" #n "4},"                                  \
+	"{\"index\":" #n "5},{\"index\":" #n "6},{\"index\":" #n "7},{\"index\":" #n "8},{\"index\":" #n "9}"
+#define MANY_CALLS "data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[" TEN_CALLS(1) "," TEN_CALLS(2) "," TEN_CALLS(3) ","       \
+	TEN_CALLS(4) "," TEN_CALLS(5) "," TEN_CALLS(6) "," TEN_CALLS(7) "," TEN_CALLS(8) "," TEN_CALLS(9) "," TEN_CALLS(10) "," TEN_CALLS(11)            \
+	"," TEN_CALLS(12) "," TEN_CALLS(13) "]}}]}\n\n"
+
+/* An answer that had begun may be billed although nobody saw a word of it: who makes a model think until it breaks, or ask for too much, pays too. */
+Test(attempt, answers_without_text_are_told_once_they_began)
+{
+	struct api *h = api_open_with(0, tune);
+	struct scripted p = { .answers = { HEAD THOUGHT } }, q = { .answers = { HEAD MANY_CALLS } };
+	struct follower f;
+	start(&p);
+	start(&q);
+	struct agent agent = agent_of(add_provider(h, p.port, "openai", ""), "[]");
+	assert_err(run(h, &agent, &f), ERR_PROVIDER_CUT);
+	cr_expect_eq(f.n_calls, 3, "%d", f.n_calls);
+	agent = agent_of(add_provider(h, q.port, "openai", ""), "[]");
+	assert_err(run(h, &agent, &f), ERR_PROVIDER_INVALID);
+	cr_expect_eq(f.n_calls, 1, "%d", f.n_calls);
+	stop(&p);
+	stop(&q);
 	api_close(&h);
 }
 
@@ -702,6 +739,27 @@ Test(attempt, of_many_turns_one_is_the_probe)
 	f = (struct follower){ .cancel_at = 1 };
 	assert_err(run_with(h, &agent, &f, -1, 0), ERR_CANCELLED);
 	assert_err(run(h, &agent, &f), ERR_OK); /* the probe that was cancelled makes room at once */
+	stop(&p);
+	api_close(&h);
+}
+
+/* Once its answer has begun a probe is a call as any other: a long one does not keep the breaker open that others' failures open again. */
+Test(attempt, a_probe_that_was_trusted_holds_nothing)
+{
+	struct api *h = api_open_with(0, be_brittle);
+	struct scripted p = { .answers = { STATUS("500 Oh"), STATUS("500 Oh"), STATUS("500 Oh"),
+					   "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" PIECE("Well") } };
+	struct breakers_rule rule = { h->conf.breaker_failures, h->conf.breaker_open };
+	struct follower f;
+	start(&p);
+	struct agent agent = agent_of(add_provider(h, p.port, "openai", ""), "[]");
+	for (int i = 0; i < 3; i++)
+		assert_err(run(h, &agent, &f), ERR_PROVIDER_FAILED);
+	nap(520);
+	f = (struct follower){ .breaker = breakers_find(h->app->breakers, agent.provider), .rule = &rule, .cancel_at = stamp_mono_ms() + 2000 };
+	assert_err(run_with(h, &agent, &f, -1, 0), ERR_CANCELLED);
+	cr_assert_str_eq(f.text, "Well");
+	cr_assert(f.let_in_after >= 500 && f.let_in_after < 1500, "%d ms", (int)f.let_in_after);
 	stop(&p);
 	api_close(&h);
 }

@@ -561,6 +561,25 @@ Test(fetch, endless_headers_are_cut_off)
 	server_stop(s);
 }
 
+static bool serve_endless_trailers(struct server *s, int fd)
+{
+	(void)s;
+	send_text(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n");
+	for (int i = 0; i < 1000000 && send(fd, "X-Trailer: some value of no use\r\n", 33, MSG_NOSIGNAL) > 0; i++)
+		;
+	return false;
+}
+
+/* curl keeps each of them. */
+Test(fetch, endless_trailers_are_cut_off)
+{
+	struct server *s = server_start(serve_endless_trailers, NULL);
+	struct answer a = { 0 };
+
+	cr_expect_eq(call(s, &a), ERR_PROVIDER_INVALID, "%s", task.fault.internal);
+	server_stop(s);
+}
+
 Test(fetch, interim_answers_and_trailers_are_not_the_status)
 {
 	struct server *s = server_start(serve_text, "HTTP/1.1 103 Early Hints\r\nRetry-After: 9\r\n\r\n"
