@@ -42,6 +42,7 @@ struct call_run {
 	bool is_done;
 	/* Of a site's tool. */
 	struct fetch_job *job;
+	struct arena *scratch; /* of the answer as it comes, up to when it is settled: a turn has room for what the model is given, and no more */
 	struct buf answer;
 	int64_t limit;
 	uint64_t number;
@@ -130,31 +131,31 @@ const struct llm_tool *tool_set_list(const struct tool_set *set, size_t *n_r)
 
 /* ---- what came of a call ---- */
 
-static struct bytes as_json_string(struct task *t, struct bytes text)
+static struct bytes as_json_string(struct arena *a, struct bytes text)
 {
 	struct buf b;
-	buf_init(&b, t->arena, text.n + 16);
+	buf_init(&b, a, text.n + 16);
 	buf_add_json(&b, text);
 	return buf_bytes(&b);
 }
 
 /* The beginning of a text, cut between characters, and a note that says so; at most `max` bytes. */
-static struct bytes cut(struct task *t, struct bytes text, size_t max)
+static struct bytes cut(struct arena *a, struct bytes text, size_t max)
 {
 	struct buf b;
 	size_t n = max - NOTE_SIZE;
 	while (n > 0 && ((unsigned char)text.p[n] & 0xc0) == 0x80)
 		n--;
-	buf_init(&b, t->arena, max);
+	buf_init(&b, a, max);
 	buf_add(&b, text.p, n);
 	buf_addf(&b, NOTE, n, text.n);
 	return buf_bytes(&b);
 }
 
 /* Checked JSON without blanks and lines' ends between its parts. */
-static struct bytes compact(struct task *t, struct bytes json)
+static struct bytes compact(struct arena *a, struct bytes json)
 {
-	char *out = arena_alloc(t->arena, json.n + 1);
+	char *out = arena_alloc(a, json.n + 1);
 	size_t n = 0;
 	bool is_text = false;
 	for (size_t i = 0; i < json.n; i++) {
@@ -170,16 +171,24 @@ static struct bytes compact(struct task *t, struct bytes json)
 	return (struct bytes){ out, n };
 }
 
+static struct arena *scratch_of(struct call_run *c)
+{
+	if (!c->scratch)
+		c->scratch = arena_open(4096);
+	return c->scratch;
+}
+
 /* Puts the result in place, no longer than a model is given. */
 static void set_result(struct batch *b, struct call_run *c, struct bytes json)
 {
 	size_t max = (size_t)b->app->conf->tool_max_bytes;
-	c->out.result = json = compact(b->task, json);
-	if (json.n <= max)
-		return;
-	struct bytes text = jsonx_type(json) == JSONX_STRING ? jsonx_string(b->task->arena, json) : json;
-	if (text.n > max)
-		c->out.result = as_json_string(b->task, cut(b->task, text, max));
+	struct arena *a = scratch_of(c);
+	json = compact(a, json);
+	if (json.n > max) {
+		struct bytes text = jsonx_type(json) == JSONX_STRING ? jsonx_string(a, json) : json;
+		json = text.n > max ? as_json_string(a, cut(a, text, max)) : json;
+	}
+	c->out.result = arena_bytes(b->task->arena, json);
 }
 
 __attribute__((format(printf, 3, 4))) static void set_failure(struct batch *b, struct call_run *c, const char *fmt, ...)
@@ -188,7 +197,7 @@ __attribute__((format(printf, 3, 4))) static void set_failure(struct batch *b, s
 	va_start(ap, fmt);
 	const char *text = arena_vprintf(b->task->arena, fmt, ap);
 	va_end(ap);
-	set_result(b, c, as_json_string(b->task, bytes_of(arena_printf(b->task->arena, "Error: %s", text))));
+	set_result(b, c, as_json_string(b->task->arena, bytes_of(arena_printf(b->task->arena, "Error: %s", text))));
 	c->out.is_error = true;
 }
 
@@ -196,6 +205,7 @@ __attribute__((format(printf, 3, 4))) static void set_failure(struct batch *b, s
 static enum err settle(struct batch *b, struct call_run *c)
 {
 	c->is_done = true;
+	arena_close(&c->scratch);
 	metric_add(METRIC_tool_calls_total, 1);
 	metric_add(METRIC_tool_failures_total, c->out.is_error);
 	if (c->arguments.p)
@@ -313,6 +323,8 @@ static enum err on_body(void *arg, struct bytes piece)
 	struct call_run *c = arg;
 	if ((int64_t)(c->answer.n + piece.n) > c->limit)
 		return task_fail(&c->job->task, ERR_TOO_LARGE, "the tool's answer has more than %lld bytes", (long long)c->limit);
+	if (!c->answer.arena)
+		buf_init(&c->answer, scratch_of(c), 0);
 	buf_add_bytes(&c->answer, piece);
 	return ERR_OK;
 }
@@ -340,14 +352,15 @@ static int depth_of(struct bytes json)
 static void read_answer(struct batch *b, struct call_run *c)
 {
 	struct bytes answer = buf_bytes(&c->answer), text;
+	struct arena *a = scratch_of(c);
 	struct jsonx_flaw flaw;
 	if (answer.n == 0) {
 		set_result(b, c, BYTES("null"));
-	} else if (jsonx_check_strict(b->task->arena, answer, &flaw) && depth_of(answer) <= RESULT_DEPTH) {
+	} else if (jsonx_check_strict(a, answer, &flaw) && depth_of(answer) <= RESULT_DEPTH) {
 		set_result(b, c, answer);
 	} else {
-		text = as_json_string(b->task, answer);
-		if (jsonx_check_strict(b->task->arena, text, &flaw))
+		text = as_json_string(a, answer);
+		if (jsonx_check_strict(a, text, &flaw))
 			set_result(b, c, text);
 		else
 			set_failure(b, c, "the tool's answer is neither JSON nor text");
@@ -463,7 +476,6 @@ static void make_job(struct batch *b, struct call_run *c, struct fetch_job *job)
 	sign(b, c, body);
 	c->job = job;
 	c->limit = tool->max_bytes > 0 ? tool->max_bytes : conf->tool_max_bytes;
-	buf_init(&c->answer, b->task->arena, 0);
 	*job = (struct fetch_job){
 		.conf = { .connect_timeout_ms = (int)lesser(conf->provider_connect_timeout, timeout), .idle_timeout_ms = timeout,
 			  .total_timeout_ms = timeout, .max_bytes = c->limit + PIECE, .allow_hosts = conf->tool_allow_hosts },
@@ -514,8 +526,10 @@ enum err tool_call_all(struct task *t, struct app *app, struct tool_set *set, co
 		e = post_all(&b);
 	*outcomes_r = arena_array(t->arena, b.n, sizeof **outcomes_r);
 	*n_r = b.n;
-	for (size_t i = 0; i < b.n; i++)
+	for (size_t i = 0; i < b.n; i++) {
+		arena_close(&b.calls[i].scratch); /* of one that was cancelled */
 		(*outcomes_r)[i] = b.calls[i].out;
+	}
 	return e;
 }
 

@@ -41,7 +41,7 @@ struct chat_in {
 	{ .name = "on_disconnect", .type = FIELD_ENUM, .choices = "continue|cancel", .offset = (base) + offsetof(struct turn_in, on_disconnect),          \
 	  .help = "When the client hangs up: finish the turn (the default), or stop it" },                                                      \
 	{ .name = "max_iterations", .type = FIELD_INT, .min = 1, .max = 50, .offset = (base) + offsetof(struct turn_in, max_iterations),                  \
-	  .help = "Most answers of the model, tool calls included; the agent's or the setting's otherwise" }
+	  .help = "Most answers of the model, tool calls included; the agent's or the setting's otherwise, which a browser cannot exceed" }
 
 static const struct field turn_fields[] = {
 	TURN_FIELDS(0, 0),
@@ -165,12 +165,21 @@ static enum err read_message(struct call *c, const struct turn_in *in, struct me
 	return ERR_OK;
 }
 
+/* The agent's number of iterations is a bound of what a turn costs: the site's server may raise it, a browser only ask for fewer. */
+static int64_t iterations_of(const struct serve *s)
+{
+	const struct call *c = s->c;
+	int64_t own = s->agent.max_iterations ? s->agent.max_iterations : c->app->conf->turn_iterations, asked = s->in->max_iterations;
+	bool is_site = c->who.is_operator || c->who.who == WHO_SECRET_KEY;
+	return asked && (is_site || asked < own) ? asked : own;
+}
+
 static enum err run_begun(struct serve *s)
 {
 	struct call *c = s->c;
 	struct bytes answer;
 	struct turn_watch watch = { .arg = s, .client_fd = -1 };
-	struct turn_order order = { s->start.head, &s->agent, s->start.user_json, s->in->max_iterations };
+	struct turn_order order = { s->start.head, &s->agent, s->start.user_json, iterations_of(s) };
 	c->audit_session = s->start.head->session;
 	if (is_word(s->in->on_disconnect, "cancel")) {
 		watch.client_fd = c->rs->sink.client_fd(c->rs->sink.arg);

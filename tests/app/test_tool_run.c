@@ -12,6 +12,7 @@
 #include "app/tool_run.h"
 
 #define KEPT 128 /* requests that are kept */
+#define HUGE ((size_t)1 << 20) /* bytes of a large answer */
 
 /* The site's server. */
 struct shop {
@@ -105,6 +106,13 @@ static void answer_path(struct shop *s, int fd, const char *path)
 			memcpy(text + i, "ä", 2);
 		strcpy(text + (path[2] == 'a' ? 2901 : 1901), "\"");
 		say_body(fd, text);
+	} else if (strcmp(path, "/huge") == 0) {
+		char *huge = malloc(HUGE + 3);
+		memset(huge, 'x', HUGE + 2);
+		huge[0] = huge[HUGE + 1] = '"';
+		huge[HUGE + 2] = 0;
+		say_body(fd, huge);
+		free(huge);
 	} else if (strcmp(path, "/deep") == 0) {
 		memset(text, '[', 50);
 		memset(text + 50, ']', 50);
@@ -654,6 +662,23 @@ Test(tool_run, carries_out_no_more_than_an_answer_may_ask)
 	for (size_t i = 0; i < 70; i++)
 		cr_assert_eq(s.out[i].is_error, i >= 64, "%zu: %.*s", i, (int)s.out[i].result.n, s.out[i].result.p);
 	cr_assert_eq(s.shop.n, 64);
+	close_scene(&s);
+}
+
+/* A turn keeps what the model is given, and no answer of a site's server as it came. */
+Test(tool_run, large_answers_are_not_kept)
+{
+	struct scene s;
+	open_scene(&s);
+	add_tool(&s, "huge", "/huge", ",\"max_bytes\":4194304");
+	use_tools(&s, "[\"huge\"]");
+	const char *calls = many_calls(&s, "huge", 16);
+	size_t before = arena_used(s.h->task.arena);
+	cr_assert_eq(call_all(&s, calls), ERR_OK);
+	for (size_t i = 0; i < s.n; i++)
+		cr_assert(!s.out[i].is_error && strstr(s.out[i].result.p, "of 1048576 bytes]"), "%s", s.out[i].result.p);
+	size_t kept = arena_used(s.h->task.arena) - before;
+	cr_assert_lt(kept, HUGE / 2, "%zu bytes", kept);
 	close_scene(&s);
 }
 

@@ -106,6 +106,25 @@ Test(turn_tools, a_loop_without_end_ends)
 	api_close(&h);
 }
 
+#define LOOP "{\"message\":\"/loop current_time {}\",\"max_iterations\":%d}"
+
+/* What a visitor's turn may cost is the site's to say. */
+Test(turn_tools, a_visitor_may_ask_for_fewer_iterations_alone)
+{
+	struct api *h = api_open();
+	const char *token;
+	must_be(api_post(h, h->sk, "{\"name\":\"clock\",\"tools\":[\"current_time\"],\"max_iterations\":3}", "/v1/agents"), 201);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"clock\"}", &token);
+	struct answer a = api_post(h, token, api_text(h, LOOP, 50), "/v1/sessions/%s/turns", id);
+	must_be(a, 200);
+	cr_assert_eq(count_at(&a, "steps"), 2);
+	a = api_post(h, token, api_text(h, LOOP, 2), "/v1/sessions/%s/turns", id);
+	cr_assert_eq(count_at(&a, "steps"), 1);
+	a = api_post(h, h->sk, api_text(h, LOOP, 5), "/v1/sessions/%s/turns", id);
+	cr_assert_eq(count_at(&a, "steps"), 4);
+	api_close(&h);
+}
+
 /* What a message said is nowhere else once it is redacted: neither in the steps of its turn nor in what readers are given. */
 Test(turn_tools, redacting_a_message_takes_it_out_of_its_turn)
 {
