@@ -7,8 +7,8 @@ const INTERNAL = /\b(SELECT|INSERT INTO|UPDATE \w+ SET|DELETE FROM|sqlite|mariad
 // Codes of errors[] that say of a body or query what its schema could have said.
 const STRUCTURAL = new Set(['type', 'unknown', 'choice', 'required', 'repeated', 'range', 'format']);
 
-// A key is checked when its credential is known, a template requires what it likes, and a provider's document is the provider's to describe.
-const OWN_RULES = /^(Idempotency-Key$|Last-Event-ID$|state\.|input\b|aside\b)/;
+// A key is checked when its credential is known, a month is a text of a form, a template requires what it likes, and a provider's document is the provider's to describe.
+const OWN_RULES = /^(Idempotency-Key$|Last-Event-ID$|month$|state\.|input\b|aside\b)/;
 // What depends on what is stored, or on a setting: no schema could say it.
 const BY_STATE = /at most 262144 bytes|must have at most \d+ terms|the newest message is|may hold at most|what it is added to|the sum is past/;
 
@@ -33,14 +33,24 @@ function isOfWebServer(sent, answer) {
 function judgeStream(doc, answer, schema) {
 	const events = answer.text.split('\n\n').filter((block) => block && !block.startsWith(':')).map((block) =>
 		Object.fromEntries(block.split('\n').filter((l) => !l.startsWith(':')).map((l) => [l.slice(0, l.indexOf(':')), l.slice(l.indexOf(':') + 2)])));
-	if (events[0]?.event !== 'turn' || !['done', 'error'].includes(events.at(-1).event))
-		return `the stream has the events ${events.map((e) => e.event)}`;
-	if (events.slice(1, -1).some((e) => e.event !== 'delta') || events.some((e, i) => !e.id?.endsWith(`:${i}`)))
-		return 'the events between are not delta, or their ids do not count';
+	const names = events.map((e) => e.event);
+	if (!['done', 'error'].includes(names.at(-1)) || names.slice(0, -1).some((n, k) => n === 'turn' ? k > 0 : !['delta', 'reset', 'step', 'tool'].includes(n)))
+		return `the stream has the events ${names}`;
 	const last = JSON.parse(events.at(-1).data);
-	if (events.at(-1).event === 'error')
+	if (names.at(-1) === 'error')
 		return last.status >= 500 ? `the stream ends with ${events.at(-1).data}` : null;
-	if (events.slice(1, -1).map((e) => JSON.parse(e.data).text).join('') !== last.result)
+	let text = names[0] === 'turn' ? '' : null; // of a reader that came in the middle only the end is known
+	let at = 0;
+	for (const e of events.slice(0, -1)) {
+		const data = JSON.parse(e.data), position = Number(e.id?.split(':')[1]);
+		if (!(position >= at) && e.event !== 'reset')
+			return `the position ${e.id} is behind ${at}`;
+		if (e.event === 'delta' && text !== null && position !== at + Buffer.byteLength(data.text))
+			return `the position ${e.id} does not count the text behind ${at}`;
+		text = ['reset', 'step'].includes(e.event) ? '' : e.event === 'delta' && text !== null ? text + data.text : text;
+		at = position;
+	}
+	if (text !== null && text !== last.result)
 		return 'the deltas are not the result';
 	return doc.mismatch(schema, last);
 }
@@ -62,7 +72,7 @@ function judgeBody(doc, o, answer, documented) {
 	if (!content)
 		return `the content type ${media || '(none)'} is not documented for ${answer.status}`;
 	if (media === 'text/event-stream')
-		return judgeStream(doc, answer, documented.content['application/json'].schema);
+		return judgeStream(doc, answer, documented.content['application/json']?.schema ?? { $ref: '#/components/schemas/Answer' });
 	if (media === 'application/x-ndjson')
 		return judgeLines(answer);
 	if (!/json$/.test(media))
