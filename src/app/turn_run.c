@@ -256,17 +256,23 @@ static void begin_step(struct run *r, const struct llm_result *result)
 	tell(r, TURN_LOG_STEP, buf_bytes(&b));
 }
 
+static enum err on_outcome(void *arg, const struct tool_outcome *o)
+{
+	struct run *r = arg;
+	struct buf b;
+	buf_init(&b, r->task->arena, 256 + o->result.n);
+	buf_add_char(&b, '{');
+	buf_member_int(&b, "index", r->n_steps);
+	add_outcome(&b, o);
+	buf_add_char(&b, '}');
+	tell(r, "tool", buf_bytes(&b));
+	return turn_live_check(r->task, r->live);
+}
+
 static void end_step(struct run *r, const struct tool_outcome *outcomes, size_t n)
 {
 	buf_add_str(&r->steps, ",\"results\":[");
 	for (size_t i = 0; i < n; i++) {
-		struct buf b;
-		buf_init(&b, r->task->arena, 256 + outcomes[i].result.n);
-		buf_add_char(&b, '{');
-		buf_member_int(&b, "index", r->n_steps);
-		add_outcome(&b, &outcomes[i]);
-		buf_add_char(&b, '}');
-		tell(r, "tool", buf_bytes(&b));
 		buf_add_str(&r->steps, i ? ",{" : "{");
 		add_outcome(&r->steps, &outcomes[i]);
 		buf_add_char(&r->steps, '}');
@@ -280,7 +286,8 @@ static enum err run_tools(struct run *r, const struct llm_result *result)
 	const struct head *h = r->order->head;
 	struct tool_env env = { .site = &h->site, .session = &h->session, .conversation = &r->turn->conversation, .turn = &r->turn->id,
 				.user = jsonx_string(r->task->arena, jsonx_member(h->json, "user")), .agent = r->order->agent->name,
-				.session_id = head_id(h), .deadline = r->deadline, .client_fd = r->watch->client_fd, .on_tick = on_tick, .arg = r };
+				.session_id = head_id(h), .deadline = r->deadline, .client_fd = r->watch->client_fd, .on_tick = on_tick,
+				.on_outcome = on_outcome, .arg = r };
 	struct tool_outcome *outcomes;
 	struct message_new m = model_message(r, result, false);
 	size_t n;
