@@ -303,21 +303,6 @@ static enum err find_regenerated(struct serve *s, struct conversation *from)
 	return e;
 }
 
-/* Asks the turns that run in the conversation to stop. */
-static enum err interrupt(struct serve *s)
-{
-	struct call *c = s->c;
-	const struct head *h = s->start.head;
-	struct turn_page page = { .limit = 10, .status = TURN_RUNNING };
-	struct turn *list;
-	size_t n;
-	enum err e = turn_list(c->task, c->app, h, &page, &list, &n);
-	for (size_t i = 0; !e && i < n; i++)
-		if (ident_equal(&list[i].conversation, &h->conversation))
-			e = turn_keep_cancel(c->task, c->app, &list[i]);
-	return e;
-}
-
 /* Tells a stream how many are ahead. */
 static void tell_ahead(struct serve *s, int64_t ahead)
 {
@@ -329,25 +314,31 @@ static void tell_ahead(struct serve *s, int64_t ahead)
 	turn_stream_send(&s->stream, "queued", bytes_of(data), -1);
 }
 
-/* Waits until nobody is ahead. */
-static enum err wait_in_queue(struct serve *s, struct turn_ticket *ticket)
+/*
+ * Waits until nobody is ahead. `since` was made when the place was taken, where that was to stop whoever ran then: a turn that took its lease at that very
+ * moment may not have been seen, and is told now.
+ */
+static enum err wait_in_queue(struct serve *s, struct turn_ticket *ticket, const struct ident *since, int64_t deadline)
 {
 	struct call *c = s->c;
 	struct task part;
-	int64_t deadline = stamp_mono_ms() + c->app->conf->turn_timeout, ahead = 0, told = -1;
+	int64_t ahead = 0, told = -1;
 	bool is_quitter = is_word(s->in->on_disconnect, "cancel");
 	enum err e;
 	task_open_part(&part, c->task);
-	while (!(e = task_take_fault(c->task, &part, turn_queue_look(&part, c->app, ticket, &ahead))) && ahead > 0) {
+	for (int n = 0; !(e = task_take_fault(c->task, &part, turn_queue_look(&part, c->app, ticket, &ahead))) && ahead > 0; n++) {
 		if (ahead != told)
 			tell_ahead(s, told = ahead);
-		if (stamp_mono_ms() > deadline)
+		if (n == 1 && since)
+			e = turn_keep_interrupt(c->task, c->app, &ticket->site, &ticket->conversation, since);
+		bool is_there = turn_stream_wait(&s->stream, QUEUE_LOOK_MS);
+		if (!e && stamp_mono_ms() > deadline)
 			e = task_fail(c->task, ERR_TURN_RUNNING, "other turns run in this conversation for too long");
-		else if (!turn_stream_wait(&s->stream, QUEUE_LOOK_MS) && is_quitter)
+		else if (!e && !is_there && is_quitter)
 			e = task_fail(c->task, ERR_CANCELLED, "the client hung up");
 		if (e)
 			break;
-		if (c->rs->is_client_gone) /* nothing to poll any more */
+		if (!is_there) /* who is gone is not waited for */
 			usleep(QUEUE_LOOK_MS * 1000);
 		task_reset_part(&part);
 	}
@@ -367,28 +358,44 @@ static enum err begin_affordable(struct serve *s)
 	return e ? e : turn_begin(c->task, c->app, &s->start, &s->turn);
 }
 
+/* Takes a place in the line of the session's conversation and waits there; one who interrupts stands in front, and stops whoever runs. */
+static enum err wait_for_turn(struct serve *s, struct turn_ticket *ticket, int64_t deadline)
+{
+	struct call *c = s->c;
+	const struct head *h = s->start.head;
+	struct ident since = ident_new();
+	bool interrupts = is_word(s->in->on_busy, "interrupt");
+	enum err e = ERR_OK;
+	if (ticket->number && !ident_equal(&ticket->conversation, &h->conversation)) /* the session has gone on in another */
+		turn_queue_leave(c->task, c->app, ticket);
+	bool is_new = ticket->number == 0;
+	if (is_new)
+		e = turn_queue_enter(c->task, c->app, &h->site, &h->conversation, interrupts, ticket);
+	if (!e && is_new && interrupts)
+		e = turn_keep_interrupt(c->task, c->app, &h->site, &h->conversation, NULL);
+	return e ? e : wait_in_queue(s, ticket, is_new && interrupts ? &since : NULL, deadline);
+}
+
 /* Begins the turn, when its time has come. */
 static enum err begin_turn(struct serve *s)
 {
 	struct call *c = s->c;
 	struct turn_ticket ticket = { .number = 0 };
-	bool interrupts = is_word(s->in->on_busy, "interrupt"), may_wait = interrupts || is_word(s->in->on_busy, "queue");
-	const struct head *h = s->start.head;
+	bool may_wait = (is_word(s->in->on_busy, "queue") || is_word(s->in->on_busy, "interrupt")) && !s->start.new_session;
+	int64_t deadline = stamp_mono_ms() + c->app->conf->turn_timeout;
+	s->start.ticket = &ticket;
 	enum err e = begin_affordable(s);
-	while (e == ERR_TURN_RUNNING && may_wait && !s->start.new_session) {
+	for (bool is_over = false; e == ERR_TURN_RUNNING && may_wait && !is_over;) {
 		task_clear_fault(c->task);
 		s->turn.id = (struct ident){ { 0 } };
-		turn_stream_init(&s->stream, c, h, &s->turn);
-		e = interrupts ? interrupt(s) : ERR_OK;
-		if (!e && !ticket.number)
-			e = turn_queue_enter(c->task, c->app, &c->who.site, &h->conversation, interrupts, &ticket);
-		if (!e)
-			e = wait_in_queue(s, &ticket);
-		s->start.ticket = ticket.number;
+		turn_stream_init(&s->stream, c, s->start.head, &s->turn);
+		e = wait_for_turn(s, &ticket, deadline);
+		is_over = e != ERR_OK;
 		if (!e) /* those in front may have spent what there was */
 			e = begin_affordable(s);
 	}
-	if (e)
+	s->start.ticket = NULL;
+	if (ticket.number && (e || !ident_equal(&ticket.conversation, &s->turn.conversation))) /* it went with the lease otherwise */
 		turn_queue_leave(c->task, c->app, &ticket);
 	if (e && c->rs->is_streaming) {
 		s->turn.id = (struct ident){ { 0 } };

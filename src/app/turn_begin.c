@@ -22,7 +22,7 @@ static const struct db_stmt stmts[] = {
 };
 
 /* Takes the conversation's lease, ending the turn of one that has run out. */
-static enum err take_lease(struct task *t, struct db_conn *c, struct app *app, const struct turn *u, int64_t ticket)
+static enum err take_lease(struct task *t, struct db_conn *c, struct app *app, const struct turn *u, const struct turn_ticket *ticket)
 {
 	bool is_free, has_row;
 	int64_t until = stamp_now() + app->conf->turn_lease;
@@ -32,7 +32,9 @@ static enum err take_lease(struct task *t, struct db_conn *c, struct app *app, c
 		return e;
 	if (!is_free)
 		return task_fail(t, ERR_TURN_RUNNING, "another turn is running in this conversation");
-	e = turn_queue_pass(t, c, &u->site, &u->conversation, ticket);
+	/* The session may have gone on elsewhere since the ticket was taken: it is worth nothing there. */
+	bool counts = ticket && ident_equal(&ticket->conversation, &u->conversation);
+	e = turn_queue_pass(t, c, &u->site, &u->conversation, counts ? ticket->number : 0);
 	if (e)
 		return e;
 	if (has_row)

@@ -16,7 +16,7 @@ struct turn_start {
 	int64_t at;
 	bool must_keep;       /* a retried one that must go on with its own message: there is no other */
 	struct ident retried; /* the failed turn that held this key; zero: none */
-	int64_t ticket;       /* turn_queue.h; 0: none */
+	const struct turn_ticket *ticket; /* its place in the line of some conversation; NULL: none */
 	struct bytes user_json; /* out: the user's message as clients see it */
 };
 

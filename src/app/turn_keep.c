@@ -18,7 +18,7 @@
 #define RENEW_AT_ONCE 8   /* leases of one statement */
 #define ARENA_BYTES 65536
 
-enum { SAVE, RENEW, HELD, CANCELLED, CANCEL };
+enum { SAVE, RENEW, HELD, CANCELLED, CANCEL, INTERRUPT };
 static const struct db_stmt stmts[] = {
 	[SAVE] = { "UPDATE turns SET partial = ? WHERE id = ? AND site = ? AND status = 1", NULL, NULL },
 	[RENEW] = { "UPDATE turn_leases SET lease_until = ? WHERE conversation IN (?, ?, ?, ?, ?, ?, ?, ?) AND owner = ?", NULL,
@@ -26,6 +26,7 @@ static const struct db_stmt stmts[] = {
 	[HELD] = { "SELECT turn FROM turn_leases WHERE conversation = ? AND site = ?", NULL, NULL },
 	[CANCELLED] = { "SELECT turn FROM turn_leases WHERE owner = ? AND cancel = 1", NULL, "the worker's own turns, of all sites" },
 	[CANCEL] = { "UPDATE turn_leases SET cancel = 1 WHERE conversation = ? AND site = ? AND turn = ?", NULL, NULL },
+	[INTERRUPT] = { "UPDATE turn_leases SET cancel = 1 WHERE conversation = ? AND site = ? AND turn < ?", NULL, NULL },
 };
 
 struct turn_live {
@@ -369,6 +370,14 @@ enum err turn_keep_cancel(struct task *t, struct app *app, const struct turn *tu
 			atomic_store(&live->is_cancelled, true);
 	pthread_mutex_unlock(&k->lock);
 	return store_run(t, app, &stmts[CANCEL], DB_ARGS(db_ident(&turn->conversation), db_ident(&turn->site), db_ident(&turn->id)), NULL);
+}
+
+enum err turn_keep_interrupt(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation,
+			     const struct ident *before)
+{
+	struct ident last;
+	memset(last.b, 0xff, sizeof last.b);
+	return store_run(t, app, &stmts[INTERRUPT], DB_ARGS(db_ident(conversation), db_ident(site), db_ident(before ? before : &last)), NULL);
 }
 
 const struct feature turn_keep_feature = { .name = "turn_keep", .stmts = stmts, .n_stmts = COUNT(stmts) };

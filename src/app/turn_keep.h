@@ -39,6 +39,10 @@ enum err turn_live_check(struct task *t, const struct turn_live *live) MUST_CHEC
 /* Asks a turn to stop, whatever worker runs it: at once if it is this one, within two rounds of TURN_KEEP_MS otherwise. */
 enum err turn_keep_cancel(struct task *t, struct app *app, const struct turn *turn) MUST_CHECK;
 
+/* The same for whatever turn holds a conversation's lease, if it began before `before`, an id made then; NULL: whenever it began. */
+enum err turn_keep_interrupt(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation,
+			     const struct ident *before) MUST_CHECK;
+
 extern const struct feature turn_keep_feature;
 
 #endif

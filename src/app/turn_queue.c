@@ -6,10 +6,11 @@
 
 #define LIFE_MS 10000
 #define RENEW_MS 2500
+#define MOST 10 /* in a conversation: each who waits holds one of the places for turns */
 
 enum { BOUNDS, INSERT, AHEAD, RENEW, DELETE, FIRST, SWEEP_OLD };
 static const struct db_stmt stmts[] = {
-	[BOUNDS] = { "SELECT MIN(ticket), MAX(ticket) FROM turn_queue WHERE conversation = ? AND site = ?", NULL, NULL },
+	[BOUNDS] = { "SELECT MIN(ticket), MAX(ticket), COUNT(CASE WHEN until >= ? THEN 1 END) FROM turn_queue WHERE conversation = ? AND site = ?", NULL, NULL },
 	[INSERT] = { "INSERT INTO turn_queue (conversation, ticket, site, until) VALUES (?, ?, ?, ?)", NULL, NULL },
 	[AHEAD] = { "SELECT (SELECT COUNT(*) FROM turn_queue WHERE conversation = ? AND site = ? AND ticket < ? AND until >= ?),"
 		    " (SELECT COUNT(*) FROM turn_leases WHERE conversation = ? AND site = ? AND lease_until >= ?)", NULL, NULL },
@@ -30,9 +31,11 @@ static enum err enter_in(struct task *t, struct db_conn *c, void *arg)
 	const struct enter *in = arg;
 	struct turn_ticket *k = in->ticket;
 	struct db_rows *r;
-	enum err e = db_query(t, c, &stmts[BOUNDS], DB_ARGS(db_ident(&k->conversation), db_ident(&k->site)), &r);
+	enum err e = db_query(t, c, &stmts[BOUNDS], DB_ARGS(db_int(stamp_now()), db_ident(&k->conversation), db_ident(&k->site)), &r);
 	if (e)
 		return e;
+	if (db_cell_int(r, 0, 2) >= MOST)
+		return task_fail(t, ERR_TURN_RUNNING, "as many wait for their turn in this conversation as may");
 	k->number = in->is_first ? db_cell_int(r, 0, 0) - 1 : db_cell_int(r, 0, 1) + 1;
 	if (k->number == 0) /* that is nobody's */
 		k->number = in->is_first ? -1 : 1;

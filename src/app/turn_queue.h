@@ -14,7 +14,7 @@ struct turn_ticket {
 	int64_t renewed_at; /* monotonic ms */
 };
 
-/* Takes the ticket behind all others, or in front of them. */
+/* Takes the ticket behind all others, or in front of them. ERR_TURN_RUNNING when as many wait as may. */
 enum err turn_queue_enter(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, bool is_first,
 			  struct turn_ticket *ticket_r) MUST_CHECK;
 

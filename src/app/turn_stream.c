@@ -178,6 +178,8 @@ enum err turn_stream_follow(struct turn_stream *s, struct head *h, size_t from)
 	bool is_gone = false;
 	enum err e = ERR_OK;
 	turn_stream_begin(s);
+	if (s->c->rs->is_head)
+		return ERR_OK;
 	if (s->turn->status == TURN_RUNNING)
 		e = look(s, &from, &is_gone);
 	if (!e && !is_gone && s->turn->status == TURN_RUNNING)

@@ -262,7 +262,7 @@ struct api_site api_add_site(struct api *h, const char *origin)
 struct client {
 	struct buf got;
 	size_t gone_after;
-	int n_flushes;
+	int n_flushes, fd;
 	struct pace *pace;
 };
 
@@ -288,8 +288,9 @@ static bool client_flush(void *arg)
 
 static int client_fd(void *arg)
 {
-	(void)arg;
-	return -1;
+	const struct client *c = arg;
+
+	return c->fd > 0 ? c->fd : -1;
 }
 
 static struct arena *answer_arena(struct api *h)
@@ -328,7 +329,7 @@ static void make_request(struct arena *a, const struct ask *q, struct http_reque
 struct answer api_ask(struct api *h, const struct ask *q)
 {
 	struct answer r = { .arena = answer_arena(h) };
-	struct client client = { .gone_after = q->gone_after, .pace = q->pace };
+	struct client client = { .gone_after = q->gone_after, .fd = q->fd, .pace = q->pace };
 	struct http_request rq;
 	struct http_response rs;
 	struct task t;

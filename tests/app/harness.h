@@ -67,6 +67,7 @@ struct ask {
 	bool has_no_type;
 	enum http_body state;
 	size_t gone_after; /* the client hangs up after so many bytes; 0: it stays */
+	int fd;            /* whose hang-up is the client's; 0: none */
 	struct pace *pace;
 };
 

@@ -2,6 +2,9 @@
 /* test_turn_cancel: a stop really stops and keeps what was said; turns that find another running wait, or stop it (TRN-5, TRN-6). */
 #include "turn_help.h"
 
+#include <sys/socket.h>
+#include <unistd.h>
+
 #define LONG_BODY "{\"message\":\"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30\",\"stream\":true}"
 
 static const char *turns_of(struct api *h, const char *session)
@@ -219,5 +222,160 @@ Test(turn_cancel, words_that_nobody_knows_are_refused)
 		assert_code(a, 400, "invalid_request");
 		cr_assert(blames(&a, bad[i].field, NULL), "%s", a.body.p);
 	}
+	api_close(&h);
+}
+
+static void wait_for_tickets(struct api *h, int64_t n)
+{
+	for (int i = 0; i < 3000 && n_tickets(h) != n; i++)
+		turn_nap(1);
+	cr_assert_eq(n_tickets(h), n);
+}
+
+/* Statements of a second in which nothing happens but waiting. */
+static int64_t statements_of_a_second(void)
+{
+	int64_t before = metric_get(METRIC_db_queries_total);
+	turn_nap(1000);
+	return metric_get(METRIC_db_queries_total) - before;
+}
+
+/* Its turn is run all the same; until then the database is asked no more often than for one who stays. */
+Test(turn_cancel, who_hangs_up_while_waiting_waits_on_without_hurry, .timeout = 60)
+{
+	struct api *h = api_open_with(API_FILE, NULL);
+	int ends[2];
+	add_slow(h, 100);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"slow\"}", NULL);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	struct background running = { .h = h, .to = turns_of(h, id), .body = LONG_BODY };
+	struct background waiting = { .h = h, .to = turns_of(h, id), .body = "{\"message\":\"w\",\"on_busy\":\"queue\"}", .fd = ends[0] };
+	background_begin(&running, 3);
+	const char *turn = running_turn(h, id);
+	background_start(&waiting);
+	wait_for_tickets(h, 1);
+	close(ends[1]);
+	int64_t n = statements_of_a_second();
+	cr_assert_lt(n, 200, "%lld", (long long)n);
+	must_be(api_post(h, h->sk, "{}", "%s/%s/cancel", turns_of(h, id), turn), 200);
+	background_end(&running);
+	background_end(&waiting);
+	must_be(waiting.answer, 200);
+	close(ends[0]);
+	api_close(&h);
+}
+
+/* Who waits follows the session to where it has gone on, and waits there in line like anybody else. */
+Test(turn_cancel, who_waits_goes_on_where_the_session_does, .timeout = 60)
+{
+	struct api *h = api_open_with(API_FILE, NULL);
+	add_slow(h, 100);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"slow\"}", NULL);
+	struct background first = { .h = h, .to = turns_of(h, id), .body = LONG_BODY }, second = first;
+	struct background waiting = { .h = h, .to = turns_of(h, id), .body = "{\"message\":\"w\",\"on_busy\":\"queue\"}" };
+	background_begin(&first, 3);
+	const char *turn = running_turn(h, id);
+	background_start(&waiting);
+	wait_for_tickets(h, 1);
+	struct answer next = api_post(h, h->sk, NULL, "/v1/sessions/%s/conversations", id);
+	must_be(next, 201);
+	struct ident conversation = ident_of(PREFIX_CONVERSATION, str_at(&next, "id"));
+	background_begin(&second, 3);
+	must_be(api_post(h, h->sk, "{}", "%s/%s/cancel", turns_of(h, id), turn), 200);
+	background_end(&first);
+	turn_nap(300);
+	int64_t n = statements_of_a_second();
+	cr_assert_lt(n, 200, "%lld", (long long)n);
+	cr_assert_eq(n_tickets(h), 1);
+	cr_assert_eq(sql_int(h, "SELECT COUNT(*) FROM turn_queue WHERE conversation = ?", DB_ARGS(db_ident(&conversation))), 1);
+	must_be(api_post(h, h->sk, "{}", "%s/%s/cancel", turns_of(h, id), running_turn(h, id)), 200);
+	background_end(&second);
+	background_end(&waiting);
+	must_be(waiting.answer, 200);
+	assert_str(waiting.answer, "message.conversation_id", str_at(&next, "id"));
+	cr_assert_eq(n_tickets(h), 0);
+	api_close(&h);
+}
+
+static struct ident conversation_of(struct api *h, const char *session)
+{
+	struct answer s = api_get(h, h->sk, "/v1/sessions/%s", session);
+	return ident_of(PREFIX_CONVERSATION, str_at(&s, "conversation_id"));
+}
+
+/* Also a turn that only comes to be seen while the interrupting one looks: its lease says that it runs. */
+Test(turn_cancel, an_interrupting_turn_stops_whoever_holds_the_lease, .timeout = 30)
+{
+	struct api *h = api_open_with(API_FILE, NULL);
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	struct ident conversation = conversation_of(h, id), turn = ident_new(), owner = ident_new();
+	sql_run(h, "INSERT INTO turn_leases (conversation, site, turn, lease_until, owner, cancel) VALUES (?, ?, ?, ?, ?, 0)",
+		DB_ARGS(db_ident(&conversation), db_ident(&h->home.id), db_ident(&turn), db_int(stamp_now() + 60000), db_ident(&owner)));
+	struct background b = { .h = h, .to = turns_of(h, id), .body = "{\"message\":\"now\",\"on_busy\":\"interrupt\"}" };
+	background_start(&b);
+	wait_for_tickets(h, 1);
+	turn_nap(300);
+	cr_assert_eq(sql_int(h, "SELECT cancel FROM turn_leases WHERE conversation = ?", DB_ARGS(db_ident(&conversation))), 1);
+	sql_run(h, "DELETE FROM turn_leases WHERE conversation = ?", DB_ARGS(db_ident(&conversation)));
+	background_end(&b);
+	must_be(b.answer, 200);
+	api_close(&h);
+}
+
+/* Each who waits holds one of the places for turns: no conversation may take them all. */
+Test(turn_cancel, a_queue_has_an_end, .timeout = 30)
+{
+	struct api *h = api_open_with(API_FILE, NULL);
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	struct ident conversation = conversation_of(h, id);
+	for (int i = 1; i <= 10; i++)
+		sql_run(h, "INSERT INTO turn_queue (conversation, ticket, site, until) VALUES (?, ?, ?, ?)",
+			DB_ARGS(db_ident(&conversation), db_int(i), db_ident(&h->home.id), db_int(stamp_now() + 3000)));
+	int64_t began = stamp_mono_ms();
+	struct answer a = api_post(h, h->sk, "{\"message\":\"x\",\"on_busy\":\"queue\"}", "%s", turns_of(h, id));
+	assert_code(a, 409, "turn_running");
+	cr_assert_not_null(header_of(&a, "Retry-After"));
+	cr_assert_lt(stamp_mono_ms() - began, 2000);
+	cr_assert_eq(n_tickets(h), 10);
+	api_close(&h);
+}
+
+static void short_timeout(struct conf *c)
+{
+	c->turn_timeout = 1000;
+}
+
+/* Whoever holds the place in front: nobody waits longer than a turn may take. */
+Test(turn_cancel, nobody_waits_for_ever, .timeout = 30)
+{
+	struct api *h = api_open_with(API_FILE, short_timeout);
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	struct ident conversation = conversation_of(h, id);
+	sql_run(h, "INSERT INTO turn_queue (conversation, ticket, site, until) VALUES (?, 1, ?, ?)",
+		DB_ARGS(db_ident(&conversation), db_ident(&h->home.id), db_int(stamp_now() + 6000)));
+	int64_t began = stamp_mono_ms();
+	struct answer a = api_post(h, h->sk, "{\"message\":\"x\",\"on_busy\":\"queue\"}", "%s", turns_of(h, id));
+	assert_code(a, 409, "turn_running");
+	cr_assert_lt(stamp_mono_ms() - began, 3000);
+	cr_assert_eq(n_tickets(h), 1);
+	api_close(&h);
+}
+
+/* A place that was taken away is not waited in. */
+Test(turn_cancel, a_place_that_is_lost_ends_the_waiting, .timeout = 30)
+{
+	struct api *h = api_open_with(API_FILE, NULL);
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	struct ident conversation = conversation_of(h, id);
+	sql_run(h, "INSERT INTO turn_queue (conversation, ticket, site, until) VALUES (?, 1, ?, ?)",
+		DB_ARGS(db_ident(&conversation), db_ident(&h->home.id), db_int(stamp_now() + 8000)));
+	struct background b = { .h = h, .to = turns_of(h, id), .body = "{\"message\":\"x\",\"on_busy\":\"queue\"}" };
+	int64_t began = stamp_mono_ms();
+	background_start(&b);
+	wait_for_tickets(h, 2);
+	sql_run(h, "DELETE FROM turn_queue WHERE conversation = ? AND ticket <> 1", DB_ARGS(db_ident(&conversation)));
+	background_end(&b);
+	assert_code(b.answer, 409, "turn_running");
+	cr_assert_lt(stamp_mono_ms() - began, 5000);
 	api_close(&h);
 }

@@ -161,3 +161,20 @@ Test(turn_stream, lists_turns_page_by_page)
 	cr_assert(blames(&bad, "status", NULL));
 	api_close(&h);
 }
+
+/* HEAD has nothing to wait for. */
+Test(turn_stream, a_head_request_ends_at_once, .timeout = 60)
+{
+	struct api *h = api_open_with(API_FILE, NULL);
+	add_slow(h, 100);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"slow\"}", NULL);
+	struct background post = { .h = h, .to = api_text(h, "/v1/sessions/%s/turns", id), .body = "{\"message\":\"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18\",\"stream\":true}" };
+	background_begin(&post, 2);
+	struct answer list = api_get(h, h->sk, "/v1/sessions/%s/turns?status=running", id);
+	int64_t began = stamp_mono_ms();
+	struct answer a = ask(h, .method = "HEAD", .key = h->sk, .to = stream_of(h, id, str_at(&list, "data[0].id")));
+	must_be(a, 200);
+	cr_assert_lt(stamp_mono_ms() - began, 500);
+	background_end(&post);
+	api_close(&h);
+}

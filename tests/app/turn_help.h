@@ -10,6 +10,7 @@ struct background {
 	struct api *h;
 	const char *to, *body, *idem, *key;
 	size_t gone_after;
+	int fd;
 	struct pace pace;
 	struct answer answer;
 	pthread_t thread;
@@ -24,7 +25,7 @@ static inline void *background_ask(void *arg)
 {
 	struct background *b = arg;
 	b->answer = ask(b->h, .method = b->body ? "POST" : "GET", .to = b->to, .key = b->key ? b->key : b->h->sk, .body = b->body, .idem = b->idem, .pace = &b->pace,
-			.gone_after = b->gone_after);
+			.gone_after = b->gone_after, .fd = b->fd);
 	return NULL;
 }
 
