@@ -358,6 +358,15 @@ static enum err begin_affordable(struct serve *s)
 	return e ? e : turn_begin(c->task, c->app, &s->start, &s->turn);
 }
 
+/* A request that came twice neither waits for itself nor stops itself: the turn that runs may be that of its other copy. */
+static enum err check_key(struct serve *s)
+{
+	struct idem_record rec;
+	enum err e = idem_begin(s->c, &rec);
+	bool is_taken = !e && rec.is_found && !(rec.status == IDEM_RELEASED && ident_equal(&rec.turn, &s->start.retried));
+	return is_taken ? task_fail(s->c->task, ERR_REQUEST_RUNNING, "the turn of this Idempotency-Key is running") : e;
+}
+
 /* Takes a place in the line of the session's conversation and waits there; one who interrupts stands in front, and stops whoever runs. */
 static enum err wait_for_turn(struct serve *s, struct turn_ticket *ticket, int64_t deadline)
 {
@@ -365,7 +374,9 @@ static enum err wait_for_turn(struct serve *s, struct turn_ticket *ticket, int64
 	const struct head *h = s->start.head;
 	struct ident since = ident_new();
 	bool interrupts = is_word(s->in->on_busy, "interrupt");
-	enum err e = ERR_OK;
+	enum err e = check_key(s);
+	if (e)
+		return e;
 	if (ticket->number && !ident_equal(&ticket->conversation, &h->conversation)) /* the session has gone on in another */
 		turn_queue_leave(c->task, c->app, ticket);
 	bool is_new = ticket->number == 0;

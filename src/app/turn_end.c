@@ -7,6 +7,7 @@
 
 #include "app/codec.h"
 #include "app/conversation.h"
+#include "app/rows.h"
 #include "app/turn_log.h"
 #include "base/metrics.h"
 #include "base/stamp.h"
@@ -102,6 +103,23 @@ static struct spend_who who_pays(const struct head *h, const struct turn *u)
 	return (struct spend_who){ &u->site, ident_is_zero(&h->user) ? NULL : &h->user, &u->session };
 }
 
+/*
+ * The user's message as it stands, for the answer that a key keeps: it may have been redacted since the turn began. Whoever stores messages holds the
+ * session's row by now, so a redaction that comes later erases that answer as well.
+ */
+static enum err read_user(struct task *t, struct db_conn *c, struct finish *f)
+{
+	struct rows_line line = head_line(f->h);
+	struct message_row *rows;
+	size_t n = 0;
+	enum err e = ERR_OK;
+	if (ident_equal(&line.conversation, &f->turn->conversation))
+		e = rows_read(t, f->app, c, &line, f->turn->user_seq, f->turn->user_seq, 1, false, &rows, &n);
+	if (!e && n)
+		f->user_json = *message_render_all(t->arena, rows, 1);
+	return e;
+}
+
 static enum err finish_in(struct task *t, struct db_conn *c, void *arg)
 {
 	struct finish *f = arg;
@@ -112,6 +130,8 @@ static enum err finish_in(struct task *t, struct db_conn *c, void *arg)
 	enum err e = ERR_OK;
 	if (out->n_messages)
 		e = message_insert(t, c, &u.site, &u.conversation, out->messages, out->n_messages, false, f->rows);
+	if (!e && u.has_key)
+		e = read_user(t, c, f);
 	if (e)
 		return e;
 	if (out->steps.n)

@@ -66,17 +66,33 @@ static enum err api_turn_get(struct call *c)
 	return e ? e : reply_turn(c, &turn);
 }
 
+/* Waits a moment for the turn's end, and reads it again. */
+static enum err wait_for_end(struct call *c, struct turn *u)
+{
+	int64_t deadline = stamp_mono_ms() + CANCEL_WAIT_MS;
+	struct task part;
+	int status = TURN_RUNNING;
+	bool is_lost = false;
+	enum err e = ERR_OK;
+	task_open_part(&part, c->task);
+	while (!e && status == TURN_RUNNING && !is_lost && stamp_mono_ms() < deadline) {
+		struct bytes log;
+		usleep(CANCEL_LOOK_MS * 1000);
+		e = task_take_fault(c->task, &part, turn_peek(&part, c->app, &u->site, &u->id, u->log.n, &status, &is_lost, &log));
+		task_reset_part(&part);
+	}
+	task_close_part(&part);
+	return e ? e : find_turn(c, u);
+}
+
 /* Asks the turn to stop and waits a moment for its end; a turn that has ended is told as it is (TRN-5). */
 static enum err api_turn_cancel(struct call *c)
 {
 	struct turn turn;
-	int64_t deadline = stamp_mono_ms() + CANCEL_WAIT_MS;
 	enum err e = find_turn(c, &turn);
-	if (!e && turn.status == TURN_RUNNING)
+	if (!e && turn.status == TURN_RUNNING) {
 		e = turn_keep_cancel(c->task, c->app, &turn);
-	while (!e && turn.status == TURN_RUNNING && stamp_mono_ms() < deadline) {
-		usleep(CANCEL_LOOK_MS * 1000);
-		e = find_turn(c, &turn);
+		e = e ? e : wait_for_end(c, &turn);
 	}
 	return e ? e : reply_turn(c, &turn);
 }

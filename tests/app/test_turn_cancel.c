@@ -379,3 +379,55 @@ Test(turn_cancel, a_place_that_is_lost_ends_the_waiting, .timeout = 30)
 	cr_assert_lt(stamp_mono_ms() - began, 5000);
 	api_close(&h);
 }
+
+/* However often it looks: what a turn has said is not kept once more for each time. */
+Test(turn_cancel, waits_for_the_end_of_a_long_turn_in_little_memory, .timeout = 30)
+{
+	struct api *h = api_open_with(API_FILE, NULL);
+	enum { SAID = 1 << 20 };
+	const char *id = new_session(h, h->sk, NULL, NULL);
+	struct answer said = api_post(h, h->sk, "{\"message\":\"hi\"}", "%s", turns_of(h, id));
+	struct ident conversation = conversation_of(h, id), turn = ident_of(PREFIX_TURN, str_at(&said, "turn_id"));
+	char *log = arena_alloc(h->arena, SAID + 4);
+	memcpy(log, "\xa7\0\0\0", 4);
+	memset(log + 4, 'x', SAID);
+	sql_run(h, "UPDATE turns SET status = 1, answer_seq = 0, partial = ? WHERE id = ?", DB_ARGS(db_blob(log, SAID + 4), db_ident(&turn)));
+	sql_run(h, "INSERT INTO turn_leases (conversation, site, turn, lease_until, owner, cancel) VALUES (?, ?, ?, ?, ?, 0)",
+		DB_ARGS(db_ident(&conversation), db_ident(&h->home.id), db_ident(&turn), db_int(stamp_now() + 60000), db_ident(&turn)));
+	struct answer a = api_post(h, h->sk, "{}", "%s/%s/cancel", turns_of(h, id), str_at(&said, "turn_id"));
+	must_be(a, 200);
+	assert_str(a, "status", "running");
+	cr_assert_eq(strlen(str_at(&a, "result")), SAID);
+	cr_assert_lt(arena_used(a.arena), 24u << 20, "%zu", arena_used(a.arena));
+	api_close(&h);
+}
+
+struct twice {
+	struct api *h;
+	const char *to, *key;
+	struct answer answers[2];
+};
+
+static void ask_twice(void *arg, int i)
+{
+	struct twice *x = arg;
+	x->answers[i] = ask(x->h, .method = "POST", .to = x->to, .key = x->h->sk, .idem = x->key, .body = "{\"message\":\"1 2 3 4 5 6\",\"on_busy\":\"interrupt\"}");
+}
+
+/* TRN-7: a request that came twice at once is one turn, which does not interrupt itself. */
+Test(turn_cancel, a_doubled_request_does_not_interrupt_itself, .timeout = 60)
+{
+	struct api *h = api_open_with(API_FILE, NULL);
+	add_slow(h, 80);
+	for (int i = 0; i < 8; i++) {
+		struct twice x = { .h = h, .to = turns_of(h, new_session(h, h->sk, "{\"agent\":\"slow\"}", NULL)), .key = api_text(h, "k%d", i) };
+		in_parallel(2, ask_twice, &x);
+		for (size_t j = 0; j < COUNT(x.answers); j++)
+			if (x.answers[j].status == 200)
+				assert_str(x.answers[j], "finish", "stop");
+			else
+				assert_code(x.answers[j], 409, "request_running");
+		cr_assert(x.answers[0].status == 200 || x.answers[1].status == 200);
+	}
+	api_close(&h);
+}

@@ -285,3 +285,21 @@ Test(turn_tools, an_answer_that_breaks_off_begins_anew)
 	stop_provider(&p);
 	api_close(&h);
 }
+
+/* Also where that happens while the turn runs: neither the answer that its key replays nor anything else has the text again. */
+Test(turn_tools, redacting_a_message_while_its_turn_runs_takes_it_out_of_the_answer, .timeout = 60)
+{
+	struct api *h = api_open_with(API_FILE, NULL);
+	add_slow(h, 100);
+	const char *id = new_session(h, h->sk, "{\"agent\":\"slow\"}", NULL), *body = "{\"message\":\"a b c d e f secret\",\"stream\":true}";
+	struct background b = { .h = h, .to = api_text(h, "/v1/sessions/%s/turns", id), .body = body, .idem = "k" };
+	background_begin(&b, 3);
+	struct answer list = api_get(h, h->sk, "/v1/sessions/%s/messages", id);
+	must_be(api_post(h, h->sk, "{\"text\":\"gone\"}", "/v1/sessions/%s/messages/%s/redact", id, str_at(&list, "data[0].id")), 200);
+	background_end(&b);
+	struct answer again = ask(h, .method = "POST", .to = b.to, .key = h->sk, .body = body, .idem = "k");
+	must_be(again, 200);
+	cr_assert_str_eq(event_text(h, &again, &again.events[0], "user_message.content"), "gone");
+	cr_assert_str_eq(event_text(h, &again, last_event(&again), "user_message.content"), "gone");
+	api_close(&h);
+}
