@@ -5,10 +5,13 @@
 #include "base/secret.h"
 #include "llm/convert_gemini.h"
 
+#define NAME_MAX_BYTES 64
+
 struct convert_answer {
 	const char *provider;
 	bool is_rich; /* more than text in front of calls */
 	struct convert_draft draft;
+	struct convert_list ids; /* of the calls */
 };
 
 struct convert_answer *convert_answer_begin(struct task *t, enum convert_kind kind)
@@ -17,6 +20,7 @@ struct convert_answer *convert_answer_begin(struct task *t, enum convert_kind ki
 
 	ca->provider = convert_name(kind);
 	convert_draft_init(&ca->draft, t, "assistant");
+	ca->ids.arena = t->arena;
 	return ca;
 }
 
@@ -64,9 +68,42 @@ void convert_answer_raw(struct convert_answer *ca, struct bytes block)
 	convert_draft_part(&ca->draft, convert_raw_part(ca->draft.task->arena, ca->provider, block));
 }
 
+struct bytes convert_answer_name(struct arena *a, struct bytes name)
+{
+	char *fit;
+
+	if (name.n == 0)
+		return BYTES("_");
+	name.n = name.n < NAME_MAX_BYTES ? name.n : NAME_MAX_BYTES;
+	fit = arena_copy(a, name.p, name.n);
+	for (size_t i = 0; i < name.n; i++) {
+		unsigned char c = (unsigned char)fit[i];
+
+		if (!((c | 0x20) >= 'a' && (c | 0x20) <= 'z') && !(c >= '0' && c <= '9') && c != '-')
+			fit[i] = '_';
+	}
+	return (struct bytes){ fit, name.n };
+}
+
+/* The id as it can be stored; another where the answer has had it already. */
+static struct bytes own_id(struct convert_answer *ca, struct bytes id)
+{
+	struct arena *a = ca->draft.task->arena;
+
+	id = convert_fit_id(a, id);
+	for (size_t i = 0; i < ca->ids.n; i++) {
+		if (bytes_equal(ca->ids.items[i], id)) {
+			id = convert_answer_id(a, id, ca->ids.n);
+			break;
+		}
+	}
+	convert_list_add(&ca->ids, id);
+	return id;
+}
+
 void convert_answer_call(struct convert_answer *ca, struct bytes id, struct bytes name, struct bytes arguments, struct bytes rest)
 {
-	struct convert_call c = { id, name, arguments };
+	struct convert_call c = { own_id(ca, id), convert_answer_name(ca->draft.task->arena, name), arguments };
 
 	convert_list_add(&ca->draft.calls, convert_call_part(ca->draft.task->arena, &c, ca->provider, flat(rest)));
 }

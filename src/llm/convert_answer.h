@@ -17,6 +17,7 @@ struct convert_answer *convert_answer_begin(struct task *t, enum convert_kind ki
 void convert_answer_text(struct convert_answer *ca, struct bytes text, struct bytes rest);
 void convert_answer_thinking(struct convert_answer *ca, struct bytes text, struct bytes rest);
 void convert_answer_raw(struct convert_answer *ca, struct bytes block);
+/* A call. An id that cannot be stored or that another call of the answer has becomes another one, a name what convert_answer_name says. */
 void convert_answer_call(struct convert_answer *ca, struct bytes id, struct bytes name, struct bytes arguments, struct bytes rest);
 
 /* The calls as an array, no bytes without any; the parts too, no bytes where they are mere text in front of all calls. */
@@ -24,6 +25,12 @@ void convert_answer_end(struct convert_answer *ca, struct bytes *parts_r, struct
 
 /* The members of an object but those of these names (a list that ends in NULL), as an object; no bytes when there are none. */
 struct bytes convert_answer_rest(struct arena *a, struct bytes object, const char *const *names);
+
+/*
+ * The name of a tool that a model made up, as all providers take it back: letters, digits, _ and -, 64 at most. Those of tools that there are stay as they
+ * are; a history with any other would be refused.
+ */
+struct bytes convert_answer_name(struct arena *a, struct bytes name);
 
 /* An id for the nth call of an answer that gave it none; it is not sent to the provider. `seed`: what tells this answer from others. */
 struct bytes convert_answer_id(struct arena *a, struct bytes seed, size_t n);

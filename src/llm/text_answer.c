@@ -7,6 +7,7 @@
 
 #include "base/ident.h"
 #include "llm/answer.h"
+#include "llm/convert_answer.h"
 #include "llm/unescape.h"
 
 #define MAX_DEPTH 48 /* arguments that nest deeper could not be stored */
@@ -178,7 +179,7 @@ static void add_call(struct text_answer *ta, struct bytes name, struct bytes arg
 	ident_format("call_", &id, text);
 	buf_add_str(&ta->calls, ta->calls.n > 0 ? ",{" : "{");
 	buf_member_str(&ta->calls, "id", text);
-	buf_member_string(&ta->calls, "name", name);
+	buf_member_string(&ta->calls, "name", convert_answer_name(ta->task->arena, name));
 	buf_member_string(&ta->calls, "arguments", arguments);
 	buf_add_char(&ta->calls, '}');
 }

@@ -424,6 +424,38 @@ Test(llm_openai, calls_get_ids_where_they_have_none)
 	cr_expect(first.n > 4 && !bytes_equal(first, jsonx_member(w.value, "id")));
 }
 
+/* Every provider refuses a history with a name that is none, and some one with the same id twice. */
+Test(llm_openai, calls_are_named_and_told_apart_as_every_provider_takes_them)
+{
+	struct outcome o = parse(TOOLS(CALL(0, ",\"id\":\"c\"", "\"name\":\"functions.f\\n\",\"arguments\":\"{}\"") ","
+				       CALL(1, ",\"id\":\"c\"", "\"name\":\"\\u00e4\",\"arguments\":\"{}\"")) FINISH("stop") DONE);
+	struct jsonx_walk w;
+	struct bytes first;
+
+	jsonx_walk_begin(&w, o.result.tool_calls);
+	cr_assert(jsonx_walk_next(&w));
+	first = jsonx_member(w.value, "id");
+	expect_bytes(first, "\"c\"");
+	expect_bytes(jsonx_member(w.value, "name"), "\"functions_f_\"");
+	cr_assert(jsonx_walk_next(&w));
+	cr_expect(!bytes_equal(first, jsonx_member(w.value, "id")), "%.*s", (int)o.result.tool_calls.n, o.result.tool_calls.p);
+	expect_bytes(jsonx_member(w.value, "name"), "\"__\"");
+}
+
+Test(llm_openai, a_call_of_any_length_of_names_can_be_stored)
+{
+	char *name = arena_alloc(arena, 2001);
+	struct outcome o;
+	struct jsonx_walk w;
+
+	memset(name, 'n', 2000);
+	o = parse(arena_printf(arena, TOOLS(CALL(0, ",\"id\":\"%s\"", "\"name\":\"%s\",\"arguments\":\"{}\"")) FINISH("stop") DONE, name, name));
+	jsonx_walk_begin(&w, o.result.tool_calls);
+	cr_assert(jsonx_walk_next(&w));
+	cr_expect_leq(jsonx_member(w.value, "id").n, 130);
+	cr_expect_eq(jsonx_member(w.value, "name").n, 66);
+}
+
 Test(llm_openai, a_refusal_is_a_filter_and_its_text_is_kept)
 {
 	struct outcome o = parse(DELTA("{\"refusal\":\"I can't\"}") DELTA("{\"content\":null,\"refusal\":\" do that.\"}") FINISH("stop") USAGE DONE);

@@ -174,6 +174,7 @@ Test(text_mode, an_object_is_an_answer_or_calls)
 	expect_read("{\"tool\":\"f\",\"arguments\":null}", "", "f {}\n");
 	expect_read("{\"tool\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}", "", "f {\"a\":1}\n");
 	expect_read("{\"thought\":\"t\",\"tools\":[{\"tool\":\"f\",\"arguments\":{}},{\"tool\":\"g\",\"arguments\":{\"b\":2}}]}", "", "f {}\ng {\"b\":2}\n");
+	expect_read("{\"tool\":\"look up\\n\"}", "", "look_up_ {}\n");
 	expect_read("{\"tool\":null,\"answer\":\"x\"}", "x", "");
 	expect_read("{\"answer\":\"One moment.\",\"tool\":\"f\",\"arguments\":{}}", "One moment.", "f {}\n");
 	expect_read("{\"answer\":null,\"tool\":\"f\",\"arguments\":{}}", "", "f {}\n");
