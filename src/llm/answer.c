@@ -67,27 +67,65 @@ static struct bytes describe_error(struct task *t, struct bytes body)
 	return cut_text(jsonx_string(t->arena, text), MAX_ERROR_TEXT);
 }
 
+static enum err error_of_status(int64_t status)
+{
+	if (status == 429)
+		return ERR_PROVIDER_RATE;
+	if (status >= 500 || status == 408 || status == 409 || status == 425) /* these pass too */
+		return ERR_PROVIDER_FAILED;
+	return status >= 400 ? ERR_PROVIDER_REFUSED : ERR_PROVIDER_INVALID;
+}
+
 enum err answer_fail_status(struct task *t, int status, int retry_after_s, struct bytes body)
 {
 	struct bytes text = describe_error(t, body);
-	enum err e = ERR_PROVIDER_INVALID;
+	enum err e = error_of_status(status);
 
-	if (status == 429)
-		e = ERR_PROVIDER_RATE;
-	else if (status >= 500 || status == 408 || status == 409 || status == 425) /* these pass too */
-		e = ERR_PROVIDER_FAILED;
-	else if (status >= 400)
-		e = ERR_PROVIDER_REFUSED;
 	task_fail_internal(t, e, "the provider answered %d: %.*s", status, (int)text.n, text.p ? text.p : "");
 	t->fault.retry_after_s = retry_after_s;
 	return e;
 }
 
+/* Three digits, as a number or, with some servers, as a string; 0 for anything else. */
+static int64_t read_status(struct arena *a, struct bytes code)
+{
+	if (is_string(code)) {
+		code = jsonx_string(a, code);
+		if (code.n != 3 || code.p[0] < '1' || code.p[0] > '9' || !jsonx_check(a, code, &(struct jsonx_flaw){ 0 }))
+			return 0;
+	}
+	return jsonx_type(code) == JSONX_INT ? jsonx_int(code) : 0;
+}
+
+/*
+ * What an error inside an answer means: a failure, unless it says that the request was wrong or came too soon. Such a one is in the hands of whoever
+ * wrote the prompt, and must count for no breaker.
+ */
+static enum err error_inside(struct arena *a, struct bytes data)
+{
+	static const char *const refusals[] = { "invalid_request_error", "authentication_error", "permission_error", "not_found_error", "billing_error" };
+	struct bytes object = unwrap(data), error = member_of(object, "error"), type;
+	int64_t status;
+
+	error = jsonx_type(error) == JSONX_OBJECT ? error : object;
+	status = read_status(a, member_of(error, "code"));
+	type = member_of(error, "type");
+	if (status >= 400 && status < 600)
+		return error_of_status(status);
+	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+		if (string_is(a, type, bytes_of(refusals[i])))
+			return ERR_PROVIDER_REFUSED;
+	}
+	return string_is(a, type, BYTES("rate_limit_error")) ? ERR_PROVIDER_RATE : ERR_PROVIDER_FAILED;
+}
+
 enum err answer_fail_inside(struct task *t, struct bytes data)
 {
 	struct bytes text = describe_error(t, data);
+	struct jsonx_flaw flaw;
+	enum err e = jsonx_check_strict(t->arena, data, &flaw) ? error_inside(t->arena, data) : ERR_PROVIDER_FAILED;
 
-	return task_fail_internal(t, ERR_PROVIDER_FAILED, "the provider's answer is an error: %.*s", (int)text.n, text.p ? text.p : "");
+	return task_fail_internal(t, e, "the provider's answer is an error: %.*s", (int)text.n, text.p ? text.p : "");
 }
 
 bool answer_count(struct bytes raw, int64_t *count_r)

@@ -48,7 +48,7 @@ enum err answer_add_text(struct llm_answer *an, struct bytes text) MUST_CHECK;
 enum err answer_fail_protocol(struct task *t, const char *why);
 /* The failure that a status of 300 and above means; the body may be cut off and of any make. */
 enum err answer_fail_status(struct task *t, int status, int retry_after_s, struct bytes body);
-/* ERR_PROVIDER_FAILED, for an error inside an answer. */
+/* For an error inside an answer: ERR_PROVIDER_FAILED, or what a status would mean where it says that the request was wrong, or came too soon. */
 enum err answer_fail_inside(struct task *t, struct bytes data);
 
 /* The functions below read validated JSON of any type. */

@@ -76,8 +76,8 @@ const char *llm_default_url(struct bytes kind);
 
 /*
  * Calls the provider, streaming. Errors as fetch_run, and: ERR_PROVIDER_REFUSED (4xx, a blocked prompt), ERR_PROVIDER_RATE (429, fault.retry_after_s set),
- * ERR_PROVIDER_FAILED (5xx; 408, 409 and 425, which pass too; an error inside a 200 stream), ERR_PROVIDER_CUT (ended without a finish),
- * ERR_PROVIDER_INVALID (not the protocol).
+ * ERR_PROVIDER_FAILED (5xx; 408, 409 and 425, which pass too; an error inside a 200 stream, unless it says that it is one of the two above), ERR_PROVIDER_CUT
+ * (ended without a finish), ERR_PROVIDER_INVALID (not the protocol).
  */
 enum err llm_call(struct task *t, const struct llm_provider *p, const struct fetch_conf *conf, const struct llm_request *rq,
 		  int client_fd, int tick_ms, const struct llm_events *ev, struct llm_result *result_r) MUST_CHECK;

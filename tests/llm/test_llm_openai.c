@@ -487,6 +487,31 @@ Test(llm_openai, an_error_inside_the_stream_is_a_failure)
 	expect_text(o, "a");
 }
 
+/* What a prompt provokes must neither be asked again nor open the breaker of a provider that all share. */
+Test(llm_openai, an_error_inside_the_stream_may_be_a_refusal)
+{
+	static const struct {
+		const char *error;
+		enum err e;
+	} rows[] = {
+		{ "{\"message\":\"x\",\"code\":400}", ERR_PROVIDER_REFUSED }, { "{\"message\":\"x\",\"code\":\"403\"}", ERR_PROVIDER_REFUSED },
+		{ "{\"message\":\"x\",\"type\":\"invalid_request_error\",\"code\":\"context_length_exceeded\"}", ERR_PROVIDER_REFUSED },
+		{ "{\"message\":\"x\",\"type\":\"billing_error\"}", ERR_PROVIDER_REFUSED },
+		{ "{\"message\":\"x\",\"code\":429}", ERR_PROVIDER_RATE }, { "{\"message\":\"x\",\"type\":\"rate_limit_error\"}", ERR_PROVIDER_RATE },
+		{ "{\"message\":\"x\",\"code\":502}", ERR_PROVIDER_FAILED }, { "{\"message\":\"x\",\"code\":408}", ERR_PROVIDER_FAILED },
+		{ "{\"message\":\"x\",\"code\":7}", ERR_PROVIDER_FAILED }, { "{\"message\":\"x\",\"code\":\"4000\"}", ERR_PROVIDER_FAILED },
+		{ "{\"message\":\"x\",\"type\":\"api_error\",\"code\":null}", ERR_PROVIDER_FAILED },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct outcome o = parse(arena_printf(arena, DELTA("{\"content\":\"a\"}") "data: {\"error\":%s}\n\n", rows[i].error));
+
+		cr_expect_eq(o.e, rows[i].e, "%s: %s", err_code(o.e), rows[i].error);
+		cr_expect(o.internal && strstr(o.internal, "is an error: x"), "%s", o.internal);
+	}
+	cr_expect_eq(parse("event: error\ndata: {\"message\":\"Oh\",\"code\":400}\n\n").e, ERR_PROVIDER_REFUSED);
+}
+
 Test(llm_openai, what_is_not_the_protocol_is_invalid)
 {
 	static const char *const bodies[] = {
