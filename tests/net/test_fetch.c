@@ -2,6 +2,8 @@
 /* test_fetch: calls against small servers, most of them ill-behaved. */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <curl/curl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -274,6 +276,47 @@ Test(fetch, a_certificate_that_nobody_vouches_for_is_refused)
 	cr_expect_eq(task.fault.code, ERR_PROVIDER_DOWN);
 	cr_expect(strstr(task.fault.internal, "certificate"), "%s", task.fault.internal);
 	cr_expect_eq(a.n_status, 0);
+}
+
+static void *call_over_tls(void *arg)
+{
+	struct arena *a = arena_open(1024);
+	struct fetch_conf conf = conf_of("localhost");
+	struct fetch_request rq = { .method = "POST", .url = arg, .body = BYTES("{}"), .client_fd = -1 };
+	struct fetch_events ev = { NULL, NULL, NULL, NULL };
+	struct task t;
+	size_t before = mallinfo2().uordblks, kept;
+	enum err e;
+
+	task_init(&t, a);
+	e = fetch_run(&t, &conf, &rq, &ev);
+	kept = mallinfo2().uordblks - before;
+	arena_close(&a);
+	return (void *)(e == ERR_PROVIDER_DOWN ? kept : 0);
+}
+
+/* Each turn has a thread, and what a thread keeps of its calls counts for the turn: the certificates of all authorities would be most of it. */
+Test(fetch, a_thread_keeps_little_of_a_call_over_tls)
+{
+	struct tls_server s;
+	char *url, *directory = NULL;
+	void *kept = NULL;
+	pthread_t thread;
+	CURL *easy = curl_easy_init();
+
+	if (curl_easy_getinfo(easy, CURLINFO_CAPATH, &directory) != CURLE_OK || !directory || system("ls /etc/ssl/certs/*.0 >/dev/null 2>&1") != 0)
+		cr_skip_test("the system's certificates are in one file");
+	curl_easy_cleanup(easy);
+	tls_server_start(&s);
+	nanosleep(&(struct timespec){ .tv_sec = 1 }, NULL); /* until it listens */
+	url = arena_printf(arena, "https://localhost:%d/", s.port);
+	for (int i = 0; i < 2; i++) { /* the first finds what all share */
+		cr_assert_eq(pthread_create(&thread, NULL, call_over_tls, url), 0);
+		cr_assert_eq(pthread_join(thread, &kept), 0);
+	}
+	if (!tls_server_stop(&s))
+		cr_skip_test("openssl is not installed");
+	cr_expect(kept && (size_t)kept < 80 << 10, "%zu bytes", (size_t)kept);
 }
 
 /* ---- kept connections ---- */
