@@ -36,11 +36,13 @@
 #define BACKOFF_MIN_MS 10
 #define BACKOFF_MAX_MS 500
 #define BODY_STEP 65536
+#define STEP_BACK_MIN 8         /* see step_back */
 
 struct fcgi_thread {
 	struct fcgi_server *server;
 	pthread_t id;
 	int epoll_fd; /* the listening socket and the drain */
+	atomic_bool is_waiting; /* for a connection */
 	struct arena *arena;
 	FCGX_Request request;
 };
@@ -52,6 +54,8 @@ struct fcgi_server {
 	atomic_bool is_draining;
 	_Atomic int64_t drain_until; /* monotonic ms; written before is_draining */
 	_Atomic int64_t logged_at;   /* monotonic ms of the last line about the listening socket */
+	atomic_int n_busy;          /* threads that have a connection */
+	atomic_int stepped_back_at; /* n_busy when this process went to the end of the queue for connections */
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
 	int n_running; /* under lock */
@@ -278,6 +282,48 @@ static void back_off(struct fcgi_server *s, int error, int ms)
 	(void)poll(&p, 1, ms);
 }
 
+/* EPOLLEXCLUSIVE wakes one thread of all processes for a connection; poll() wakes all and costs most of the throughput. */
+static int listener_watch(const struct fcgi_thread *th)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLEXCLUSIVE };
+
+	return epoll_ctl(th->epoll_fd, EPOLL_CTL_ADD, th->server->conf.listen_fd, &event);
+}
+
+/*
+ * The kernel wakes the waiting thread that was registered first, and so fills one process with streams while others are idle. A process that has
+ * become busier by a step registers its waiting threads anew, behind those of all others.
+ */
+static void step_back(struct fcgi_server *s)
+{
+	struct epoll_event unused;
+
+	for (int i = 0; i < s->conf.threads; i++) {
+		struct fcgi_thread *th = &s->threads[i];
+
+		if (atomic_load_explicit(&th->is_waiting, memory_order_relaxed) &&
+		    epoll_ctl(th->epoll_fd, EPOLL_CTL_DEL, s->conf.listen_fd, &unused) == 0 && listener_watch(th) != 0)
+			abort();
+	}
+}
+
+static void count_begin(struct fcgi_server *s)
+{
+	int n = atomic_fetch_add(&s->n_busy, 1) + 1, before = atomic_load(&s->stepped_back_at);
+	int step = s->conf.threads / 32 > STEP_BACK_MIN ? s->conf.threads / 32 : STEP_BACK_MIN;
+
+	if (n >= before + step && atomic_compare_exchange_strong(&s->stepped_back_at, &before, n))
+		step_back(s);
+}
+
+static void count_end(struct fcgi_server *s)
+{
+	int n = atomic_fetch_sub(&s->n_busy, 1) - 1, before = atomic_load(&s->stepped_back_at);
+
+	if (n < before - STEP_BACK_MIN)
+		(void)atomic_compare_exchange_strong(&s->stepped_back_at, &before, n);
+}
+
 /* The next connection, or -1 when the drain is over for this thread. */
 static int connection_next(struct fcgi_thread *th)
 {
@@ -299,7 +345,9 @@ static int connection_next(struct fcgi_thread *th)
 			if (is_ending)
 				return -1;
 			backoff = BACKOFF_MIN_MS;
+			atomic_store_explicit(&th->is_waiting, true, memory_order_relaxed);
 			(void)epoll_wait(th->epoll_fd, &event, 1, -1);
+			atomic_store_explicit(&th->is_waiting, false, memory_order_relaxed);
 		} else if (!is_lost_connection(errno)) {
 			back_off(s, errno, backoff);
 			backoff = backoff * 2 < BACKOFF_MAX_MS ? backoff * 2 : BACKOFF_MAX_MS;
@@ -313,8 +361,11 @@ static void *thread_main(void *arg)
 	struct fcgi_server *s = th->server;
 	int fd;
 
-	while ((fd = connection_next(th)) >= 0)
+	while ((fd = connection_next(th)) >= 0) {
+		count_begin(s);
 		connection_serve(th, fd);
+		count_end(s);
+	}
 	pthread_mutex_lock(&s->lock);
 	s->n_running--;
 	pthread_cond_broadcast(&s->ended);
@@ -326,15 +377,13 @@ static void *thread_main(void *arg)
 
 static void thread_start(struct fcgi_server *s, struct fcgi_thread *th)
 {
-	/* EPOLLEXCLUSIVE wakes one thread of all processes for a connection; poll() wakes all and costs most of the throughput. */
-	struct epoll_event on_listener = { .events = EPOLLIN | EPOLLEXCLUSIVE };
 	struct epoll_event on_drain = { .events = EPOLLIN };
 	int error;
 
 	th->server = s;
 	th->arena = arena_open(s->conf.arena_bytes);
 	th->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	error = th->epoll_fd < 0 || epoll_ctl(th->epoll_fd, EPOLL_CTL_ADD, s->conf.listen_fd, &on_listener) != 0 ||
+	error = th->epoll_fd < 0 || listener_watch(th) != 0 ||
 		epoll_ctl(th->epoll_fd, EPOLL_CTL_ADD, s->drain_fd, &on_drain) != 0;
 	assert(!error);
 	/* -1: libfcgi shall never accept by itself, as it would after a connection that brought no request. */
