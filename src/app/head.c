@@ -269,6 +269,16 @@ enum err head_load(struct task *t, struct app *app, const struct ident *site, co
 	return e;
 }
 
+void head_refresh(struct task *t, struct app *app, struct head *h)
+{
+	struct head fresh = { .site = h->site, .session = h->session, .key = head_key(&h->site, &h->session) };
+	if (h->is_elsewhere)
+		return;
+	fresh.found = cache_find(t, app->cache, &fresh.key, false, &fresh.entry);
+	if (fresh.found == CACHE_HIT && decode(t->arena, fresh.entry.value, &h->site, &h->session, &fresh) && ident_equal(&fresh.conversation, &h->conversation))
+		*h = fresh;
+}
+
 void head_settle(struct task *t, struct app *app, struct head *h)
 {
 	if (h->found == CACHE_LEASED)

@@ -78,6 +78,12 @@ enum err head_reload(struct task *t, struct app *app, struct head *h) MUST_CHECK
 enum err head_follow(struct task *t, struct app *app, struct head *h) MUST_CHECK;
 
 /*
+ * For a writer whose copy is used up, or old: takes the cached one in its place, if there is one and the session is still in h's conversation, so that
+ * what it commits next can be put behind it. Before the commit.
+ */
+void head_refresh(struct task *t, struct app *app, struct head *h);
+
+/*
  * Tells the cache of messages just committed behind h->last_seq, before they are acknowledged: updates the entry in place when h is the very
  * one it holds, removes it otherwise. `json` are the n message objects. h then describes the new state; its tail may be empty.
  */

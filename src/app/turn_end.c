@@ -192,6 +192,7 @@ enum err turn_finish(struct task *t, struct app *app, struct head *h, struct tur
 {
 	struct finish f = { .app = app, .h = h, .turn = u, .user_json = user_json, .out = out,
 			    .rows = arena_array(t->arena, out->n_messages + 1, sizeof *f.rows) };
+	head_refresh(t, app, h); /* the beginning has used its copy up, and much may have happened since */
 	enum err e = store_transact(t, app, finish_in, &f);
 	if (e == ERR_COMMIT_UNKNOWN)
 		e = resolve_finish(t, app, &f);

@@ -110,6 +110,12 @@ static bool is_due(const struct turn_live *live, int64_t now)
 	return live->log.n > live->saved_n && now - live->saved_at >= TURN_KEEP_MS * (int64_t)(1 + live->log.n / SLOWER_BYTES);
 }
 
+static int compare_seen(const void *a, const void *b)
+{
+	return memcmp(((const struct seen *)a)->id.b, ((const struct seen *)b)->id.b, sizeof(struct ident));
+}
+
+/* Leaves them in the order of ids, so that two workers' transactions never wait for each other. */
 static void look(struct task *t, struct round *r)
 {
 	struct turn_keep *k = r->k;
@@ -132,12 +138,7 @@ static void look(struct task *t, struct round *r)
 		pthread_mutex_unlock(&live->lock);
 	}
 	pthread_mutex_unlock(&k->lock);
-}
-
-/* In the order of ids, so that two such transactions never wait for each other. */
-static int compare_seen(const void *a, const void *b)
-{
-	return memcmp(((const struct seen *)a)->id.b, ((const struct seen *)b)->id.b, sizeof(struct ident));
+	qsort(r->turns, r->n, sizeof *r->turns, compare_seen);
 }
 
 static enum err save_in(struct task *t, struct db_conn *c, void *arg)
@@ -159,16 +160,13 @@ static enum err save(struct task *t, struct round *r)
 {
 	if (r->n_dirty == 0)
 		return ERR_OK;
-	qsort(r->turns, r->n, sizeof *r->turns, compare_seen);
 	return store_transact(t, r->k->app, save_in, r);
 }
 
 static struct seen *find_seen(const struct round *r, const struct ident *id)
 {
-	for (size_t i = 0; i < r->n; i++)
-		if (ident_equal(&r->turns[i].id, id))
-			return &r->turns[i];
-	return NULL;
+	struct seen wanted = { .id = *id };
+	return bsearch(&wanted, r->turns, r->n, sizeof *r->turns, compare_seen);
 }
 
 static enum err ask_cancelled(struct task *t, struct round *r)
