@@ -152,11 +152,13 @@ void spend_charge(const struct app *app, struct spend_bill *bill, struct bytes p
 		  const struct llm_usage *usage)
 {
 	struct price price;
-	int64_t nano = 0;
+	int64_t nano = 0, input = usage->input_tokens;
 	bool is_known = find_price(app, provider, model, answered, &price);
+	if (usage->cached_tokens > input && input >= 0) /* some servers leave out of the input what they had read before */
+		input = plus(input, usage->cached_tokens);
 	if (is_known && !is_free(&price))
-		is_known = usage->is_known && price_cost(&price, usage->input_tokens, usage->cached_tokens, usage->output_tokens, &nano);
-	bill->input_tokens = plus(bill->input_tokens, usage->input_tokens);
+		is_known = usage->is_known && price_cost(&price, input, usage->cached_tokens, usage->output_tokens, &nano);
+	bill->input_tokens = plus(bill->input_tokens, input);
 	bill->output_tokens = plus(bill->output_tokens, usage->output_tokens);
 	bill->nano = plus(bill->nano, nano);
 	bill->is_unknown = bill->is_unknown || !is_known;
@@ -181,7 +183,14 @@ static struct llm_usage estimate(struct task *t, const struct llm_request *rq, c
 void spend_charge_call(struct task *t, const struct app *app, struct spend_bill *bill, struct bytes provider, struct bytes model,
 		       const struct llm_request *rq, const struct llm_result *result)
 {
-	struct llm_usage usage = result->usage.is_known ? result->usage : estimate(t, rq, result);
+	struct llm_usage usage = result->usage, guess;
+	if (!usage.is_known || usage.is_partial) {
+		guess = estimate(t, rq, result);
+		if (!usage.is_known)
+			usage = guess;
+		else if (guess.output_tokens > usage.output_tokens)
+			usage.output_tokens = guess.output_tokens;
+	}
 	spend_charge(app, bill, provider, model, result->model, &usage);
 }
 

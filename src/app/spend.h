@@ -41,7 +41,7 @@ void spend_charge(const struct app *app, struct spend_bill *bill, struct bytes p
 
 /*
  * The same for what an attempt's on_call tells. A call whose usage was not told, since it broke off or since the provider does not say, is charged with
- * an estimate from the request and the text: who hangs up in time does not go free.
+ * an estimate from the request and the text; one that broke off with no less than its text: who hangs up in time does not go free.
  */
 void spend_charge_call(struct task *t, const struct app *app, struct spend_bill *bill, struct bytes provider, struct bytes model,
 		       const struct llm_request *rq, const struct llm_result *result);

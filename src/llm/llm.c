@@ -139,8 +139,10 @@ static enum err call(struct task *t, const struct llm_provider *p, const struct 
 	request.tick_ms = tick_ms > 0 && tick_ms < LINGER_CHECK_MS ? tick_ms : LINGER_CHECK_MS;
 	run.next_tick = stamp_mono_ms() + tick_ms;
 	e = settle(&run, fetch_run(t, conf, &request, &events));
-	if (e != ERR_OK)
+	if (e != ERR_OK) {
 		hide_key(t, p->api_key);
+		result_r->usage.is_partial = true;
+	}
 	return e;
 }
 

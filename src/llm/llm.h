@@ -42,6 +42,7 @@ struct llm_usage {
 	int64_t input_tokens, output_tokens;
 	int64_t cached_tokens; /* of the input, those that the provider had read before; 0 where it does not say */
 	bool is_known;         /* false when the stream brought none */
+	bool is_partial;       /* the call broke off: what there is was counted before its end, by some providers at its beginning */
 };
 
 /* What a call brought, filled as it goes: valid (partial) after a failure too. All in the task's arena. */

@@ -126,7 +126,7 @@ static struct agent agent_of(const char *provider, const char *fallbacks)
 struct follower {
 	struct task *task;
 	char text[1024], resets[256];
-	int n_ticks, n_calls;
+	int n_ticks, n_calls, n_partial;
 	int64_t tokens; /* of all calls */
 	int64_t cancel_at;   /* monotonic ms; 0: never */
 	bool refuses_text;
@@ -170,6 +170,7 @@ static void on_call(void *arg, struct bytes provider, struct bytes model, const 
 {
 	struct follower *f = arg;
 	f->n_calls++;
+	f->n_partial += result->usage.is_partial;
 	f->tokens += result->usage.input_tokens + result->usage.output_tokens;
 	cr_assert(provider.n && model.n);
 }
@@ -278,6 +279,7 @@ Test(attempt, text_that_broke_off_is_taken_back_before_the_next_try)
 	cr_assert_eq(out.wasted.input_tokens, 9);
 	cr_assert_eq(f.n_calls, 2, "the one in the middle brought nothing");
 	cr_assert_eq(f.tokens, 25);
+	cr_expect_eq(f.n_partial, 1);
 	cr_assert(out.wasted.is_known);
 	cr_assert_eq(out.result.usage.input_tokens, 9);
 	cr_assert_eq(out.result.usage.output_tokens, 6);

@@ -402,6 +402,9 @@ Test(spend, a_bill_adds_up_calls_and_knows_what_it_does_not_know)
 	cr_assert_eq(spend_cost(&unsaid), PRICE_UNKNOWN);
 	cr_assert_eq(unpriced.nano, bill.nano, "caps still count the rest");
 	cr_assert_eq(unpriced.input_tokens, 300);
+	struct llm_usage apart = { .input_tokens = 10, .cached_tokens = 90, .output_tokens = 10, .is_known = true };
+	struct spend_bill beside = charged(h, none, "cloud", "big", "", apart);
+	cr_expect_eq(spend_cost(&beside), 1200000, "some servers leave out of the input what they had read before");
 	struct spend_bill named = charged(h, none, "cloud", "alias", "big", usage);
 	cr_assert_eq(spend_cost(&named), 1200000);
 	struct llm_usage odd = { .input_tokens = -5, .output_tokens = INT64_MAX, .is_known = true };
@@ -608,6 +611,13 @@ Test(spend, a_call_that_was_cut_off_is_estimated)
 	cr_assert(some.input_tokens >= 6 && some.input_tokens < 40, "%lld", (long long)some.input_tokens);
 	cr_assert(some.output_tokens >= 6 && some.output_tokens < 20);
 	cr_assert_eq(spend_cost(&some), some.input_tokens * 10000 + some.output_tokens * 20000);
+	/* Anthropic counts one token of output before it begins. */
+	cut.usage = (struct llm_usage){ .input_tokens = 500, .output_tokens = 1, .is_known = true, .is_partial = true };
+	struct spend_bill begun = charged_call(h, &cut);
+	cr_expect(begun.input_tokens == 500 && begun.output_tokens == some.output_tokens, "%lld", (long long)begun.output_tokens);
+	cut.usage.output_tokens = 50;
+	begun = charged_call(h, &cut);
+	cr_expect_eq(begun.output_tokens, 50);
 	api_close(&h);
 }
 
