@@ -528,11 +528,11 @@ enum err text_answer_end(struct text_answer *ta, const struct llm_result *plain)
 		release(ta);
 	else if (ta->state == IN_OBJECT)
 		end_in_object(ta, plain->finish == LLM_LENGTH);
+	r->model = plain->model;
+	r->usage = plain->usage;
 	e = ta->failed == ERR_OK ? tell(ta) : ta->failed;
 	if (e != ERR_OK)
 		return e;
-	r->model = plain->model;
-	r->usage = plain->usage;
 	r->finish = plain->finish;
 	r->parts = bytes_equal(r->text, plain->text) ? plain->parts : make_parts(ta);
 	r->tool_calls = join_calls(ta, plain->tool_calls);

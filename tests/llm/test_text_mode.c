@@ -112,7 +112,7 @@ static struct outcome write_in(struct bytes text, size_t step)
 {
 	struct outcome o = { 0 };
 	struct llm_events ev = { &o, on_text, NULL };
-	struct llm_result plain = { .text = text, .finish = finish };
+	struct llm_result plain = { .text = text, .finish = finish, .model = BYTES("m"), .usage = { .output_tokens = 7, .is_known = true } };
 	struct text_answer *ta = text_answer_begin(&task, &ev, &o.result);
 	struct jsonx_flaw flaw;
 
@@ -122,8 +122,10 @@ static struct outcome write_in(struct bytes text, size_t step)
 			n++;
 		o.e = text_answer_take(ta, (struct bytes){ arena_copy(arena, text.p + at, n), n });
 	}
-	if (o.e == ERR_OK)
+	if (o.e == ERR_OK) {
 		o.e = text_answer_end(ta, &plain);
+		cr_expect(o.result.model.n == 1 && o.result.usage.output_tokens == 7, "it is billed whatever came of it");
+	}
 	cr_expect(bytes_equal(buf_bytes(&o.heard), o.result.text), "what was heard is what was kept");
 	cr_expect(o.result.parts.n == 0 || jsonx_check_strict(arena, o.result.parts, &flaw));
 	return o;
@@ -273,6 +275,11 @@ Test(text_mode, too_many_calls_are_refused)
 	buf_init(&b, arena, 4096);
 	for (int i = 0; i < 129; i++)
 		buf_add_str(&b, "{\"tool\":\"f\"}\n");
+	cr_expect_eq(write_text(buf_bytes(&b).p).e, ERR_PROVIDER_INVALID);
+	buf_clear(&b);
+	buf_add_str(&b, "{\"tools\":[");
+	for (int i = 0; i < 129; i++)
+		buf_add_str(&b, "{\"tool\":\"f\"},");
 	cr_expect_eq(write_text(buf_bytes(&b).p).e, ERR_PROVIDER_INVALID);
 	buf_clear(&b);
 	buf_add_str(&b, "{\"tool\":\"f\",\"arguments\":");
