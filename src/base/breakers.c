@@ -13,6 +13,7 @@
 #define SLOTS 64
 #define WINDOW_MS 300000
 #define LIMIT_MS_MAX 60000
+#define SKEW_MS 60000 /* a report's time may be so far behind that of one before */
 #define AHEAD_MS_MAX 3600000 /* no time is set further off: what is beyond belongs to another boot, the area may be a file */
 #define TIME_BITS 48
 #define FAILURE_BITS 14
@@ -78,7 +79,7 @@ static struct word read_word(uint64_t raw, int64_t now)
 	struct word w = { (enum state)(raw >> (TIME_BITS + FAILURE_BITS)), (int64_t)(raw >> TIME_BITS & FAILURES_MAX),
 			  (int64_t)(raw & ((UINT64_C(1) << TIME_BITS) - 1)) };
 	bool is_of_another_boot = w.at - now > AHEAD_MS_MAX;
-	if (w.state == CLOSED && (w.at > now || now - w.at > WINDOW_MS))
+	if (w.state == CLOSED && (w.at - now > SKEW_MS || now - w.at > WINDOW_MS))
 		return (struct word){ CLOSED, 0, 0 };
 	if (w.state == LIMITED && (w.at <= now || is_of_another_boot))
 		return (struct word){ CLOSED, 0, 0 };

@@ -174,6 +174,19 @@ Test(breakers, processes_share_them_and_may_be_killed)
 	munmap(table, breakers_size());
 }
 
+/* Whoever reports looked at the clock a moment before, and another came in between. */
+Test(breakers, reports_may_come_in_another_order_than_their_times)
+{
+	struct breakers *table = open_table();
+	struct breakers_slot *s = breakers_find(table, BYTES("a"));
+	struct breakers_pass pass;
+	cr_assert(!breakers_fail(s, &rule, 5003, false));
+	cr_assert(!breakers_fail(s, &rule, 5002, false));
+	cr_assert(breakers_fail(s, &rule, 5001, false), "all count");
+	cr_assert(!admits(s, 5005, &pass));
+	free(table);
+}
+
 /* The area may be a file that outlives a boot, and the monotonic clock begins again. */
 Test(breakers, times_of_another_boot_are_past)
 {
