@@ -133,6 +133,21 @@ static enum err begin_in(struct task *t, struct db_conn *c, void *arg)
 	return e ? e : idem_reserve(t, c, in->idem, b->app, &u->site, &u->session, &u->id, ident_is_zero(&in->retried) ? NULL : &in->retried);
 }
 
+/*
+ * After a COMMIT of unknown outcome: a turn that is there has begun, and is run, or its conversation would wait for its lease to run out. One that is not may
+ * come yet.
+ */
+static enum err resolve_begin(struct task *t, struct app *app, const struct turn *u)
+{
+	struct fault kept = t->fault;
+	struct turn now = { 0 };
+	int64_t lease_until = 0;
+	if (turn_read(t, app, NULL, &u->site, &u->id, &now, &lease_until) == ERR_OK && now.status == TURN_RUNNING && lease_until >= stamp_now())
+		return ERR_OK;
+	t->fault = kept;
+	return ERR_COMMIT_UNKNOWN;
+}
+
 enum err turn_begin(struct task *t, struct app *app, struct turn_start *in, struct turn *turn_r)
 {
 	struct begin b = { .app = app, .in = in, .turn = turn_r };
@@ -145,6 +160,8 @@ enum err turn_begin(struct task *t, struct app *app, struct turn_start *in, stru
 		e = head_follow(t, app, in->head);
 		e = e ? e : store_transact(t, app, begin_in, &b);
 	}
+	if (e == ERR_COMMIT_UNKNOWN)
+		e = resolve_begin(t, app, turn_r);
 	if (e) {
 		if (e == ERR_COMMIT_UNKNOWN && !in->new_session)
 			head_changed(t, app, &in->head->site, &in->head->session);

@@ -26,6 +26,7 @@ struct proxy {
 	char path[80], server[108];
 	int listener, port;
 	atomic_int mode, n_requests, n_connects, is_ended;
+	atomic_int commits, at_commit; /* how many COMMITs until one meets this mode; 0: none does */
 	int client[PROXY_LINKS], backend[PROXY_LINKS], n;
 	pthread_t thread;
 };
@@ -73,6 +74,8 @@ static inline bool proxy_move(struct proxy *p, int from, int to, bool is_request
 		return false;
 	if (is_request)
 		p->n_requests++;
+	if (is_request && p->commits > 0 && memmem(data, (size_t)n, "COMMIT", 6) && --p->commits == 0)
+		p->mode = p->at_commit;
 	if (atomic_compare_exchange_strong(&p->mode, &cut, PROXY_FORWARD))
 		return false;
 	for (ssize_t done = 0; done < n;) {
