@@ -21,7 +21,8 @@ const struct llm_tool *tool_set_list(const struct tool_set *set, size_t *n_r);
 /*
  * Makes the calls of one answer (llm_result.tool_calls), the site's at the same time, and gives an outcome for each in its order. Whatever goes wrong
  * with one is that one's outcome, with a text that tells the model and reveals nothing. Errors are those of env's callbacks, the client's hang-up
- * (ERR_CANCELLED) and a built-in tool's ERR_CANCELLED. The same set must serve all answers of a turn: it numbers its calls.
+ * (ERR_CANCELLED) and a built-in tool's ERR_CANCELLED; the outcomes are there then too, and a call that had not ended has no result. The same set must
+ * serve all answers of a turn: it numbers its calls.
  */
 enum err tool_call_all(struct task *t, struct app *app, struct tool_set *set, const struct tool_env *env, struct bytes calls,
 		       struct tool_outcome **outcomes_r, size_t *n_r) MUST_CHECK;

@@ -75,7 +75,7 @@ struct turn_answer {
 };
 struct bytes turn_render_answer(struct arena *a, const struct turn_answer *an);
 
-/* Removes up to `batch` turns of a conversation whose session is gone, its lease and its queue. */
+/* Removes up to `batch` turns of a conversation whose session is gone, and its lease; places in its queue run out. */
 enum err turn_purge(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, int64_t batch, int64_t *n_r) MUST_CHECK;
 
 extern const struct feature turn_feature;

@@ -37,7 +37,7 @@ struct chat_in {
 	{ .name = "metadata", .type = FIELD_OBJECT, .max = 16384, .offset = (base) + offsetof(struct turn_in, metadata), .help = "Kept with the user's message" }, \
 	{ .name = "client_id", .type = FIELD_STRING, .min = 1, .max = 128, .offset = (base) + offsetof(struct turn_in, client_id), .help = "The client's own id of the message" }, \
 	{ .name = "on_busy", .type = FIELD_ENUM, .choices = "reject|queue|interrupt", .offset = (base) + offsetof(struct turn_in, on_busy),              \
-	  .help = "While another turn runs in the conversation: refuse this one (the default), let it wait in order, or stop the other" },           \
+	  .help = "While another turn runs in the conversation: refuse this one (the default), let it wait in order (ten may), or stop the other" },           \
 	{ .name = "on_disconnect", .type = FIELD_ENUM, .choices = "continue|cancel", .offset = (base) + offsetof(struct turn_in, on_disconnect),          \
 	  .help = "When the client hangs up: finish the turn (the default), or stop it" },                                                      \
 	{ .name = "max_iterations", .type = FIELD_INT, .min = 1, .max = 50, .offset = (base) + offsetof(struct turn_in, max_iterations),                  \

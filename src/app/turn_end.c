@@ -12,10 +12,11 @@
 #include "base/metrics.h"
 #include "base/stamp.h"
 
-enum { FINISH };
+enum { FINISH, BILL };
 static const struct db_stmt stmts[] = {
 	[FINISH] = { "UPDATE turns SET status = ?, answer_seq = ?, provider = ?, model = ?, finish = ?, input_tokens = ?, output_tokens = ?, cost = ?,"
 		     " steps = ?, partial = ?, ended_at = ? WHERE id = ? AND site = ? AND status = 1", NULL, NULL },
+	[BILL] = { "UPDATE turns SET input_tokens = ?, output_tokens = ?, cost = ? WHERE id = ? AND site = ? AND status = 3", NULL, NULL },
 };
 
 enum err turn_read_message(struct task *t, struct app *app, struct head *h, const struct turn *u, int64_t seq, struct bytes *json_r)
@@ -219,6 +220,7 @@ enum err turn_finish(struct task *t, struct app *app, struct head *h, struct tur
 struct failure {
 	struct turn *turn;
 	struct bytes code, detail, log;
+	const struct spend_bill *bill;
 	bool is_paid; /* it was finished after all, and what it cost is counted */
 };
 
@@ -235,6 +237,12 @@ static enum err fail_and_release(struct task *t, struct db_conn *c, void *arg)
 	}
 	if (!e)
 		e = turn_fail_in(t, c, f->turn, f->code, f->detail, f->log);
+	if (!e && (f->bill->input_tokens || f->bill->output_tokens || f->bill->nano)) { /* whoever has ended it: it is what its calls used */
+		int64_t cost = spend_cost(f->bill);
+		e = db_run(t, c, &stmts[BILL],
+			   DB_ARGS(db_int(f->bill->input_tokens), db_int(f->bill->output_tokens), cost == TURN_COST_UNKNOWN ? db_null() : db_int(cost),
+				   db_ident(&f->turn->id), db_ident(&f->turn->site)), NULL);
+	}
 	return e ? e : turn_drop_lease(t, c, f->turn);
 }
 
@@ -242,7 +250,7 @@ void turn_fail(struct task *t, struct app *app, const struct head *h, struct tur
 {
 	struct fault kept = t->fault;
 	const char *detail = kept.detail ? kept.detail : err_title(kept.code);
-	struct failure f = { u, bytes_of(err_code(kept.code)), bytes_of(detail), log, false };
+	struct failure f = { u, bytes_of(err_code(kept.code)), bytes_of(detail), log, bill, false };
 	struct spend_who who = who_pays(h, u);
 	/* If this cannot be stored the lease runs out and ends the turn. */
 	if (store_transact(t, app, fail_and_release, &f) == ERR_OK)

@@ -269,11 +269,16 @@ static enum err on_outcome(void *arg, const struct tool_outcome *o)
 	return turn_live_check(r->task, r->live);
 }
 
+/* Those that had ended when the turn was stopped: what readers were told stands in the answer as well. */
 static void end_step(struct run *r, const struct tool_outcome *outcomes, size_t n)
 {
+	bool is_first = true;
 	buf_add_str(&r->steps, ",\"results\":[");
 	for (size_t i = 0; i < n; i++) {
-		buf_add_str(&r->steps, i ? ",{" : "{");
+		if (!outcomes[i].result.n)
+			continue;
+		buf_add_str(&r->steps, is_first ? "{" : ",{");
+		is_first = false;
 		add_outcome(&r->steps, &outcomes[i]);
 		buf_add_char(&r->steps, '}');
 	}
@@ -293,11 +298,9 @@ static enum err run_tools(struct run *r, const struct llm_result *result)
 	size_t n;
 	begin_step(r, result);
 	enum err e = tool_call_all(r->task, r->app, r->tools, &env, result->tool_calls, &outcomes, &n);
-	if (e) {
-		end_step(r, NULL, 0);
-		return e;
-	}
 	end_step(r, outcomes, n);
+	if (e)
+		return e;
 	add_said(r, &m);
 	add_prompt(r, "assistant", m.content, m.extra);
 	for (size_t i = 0; i < n; i++) {

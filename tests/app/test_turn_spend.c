@@ -150,6 +150,12 @@ static void fail(struct api *h, struct begun *b)
 	task_clear_fault(&h->task);
 }
 
+/* What its own record says it used. */
+static int64_t used_by(struct api *h, const struct begun *b)
+{
+	return sql_int(h, "SELECT input_tokens + COALESCE(cost, 0) FROM turns WHERE id = ?", DB_ARGS(db_ident(&b->turn.id)));
+}
+
 Test(turn_spend, a_failed_one_is_paid_for_once_and_never_behind_its_finish)
 {
 	struct api *h = api_open_with(0, priced);
@@ -162,11 +168,13 @@ Test(turn_spend, a_failed_one_is_paid_for_once_and_never_behind_its_finish)
 	begin(h, id, &b);
 	fail(h, &b);
 	cr_assert(of_site(h, "nano") == 7 && of_site(h, "turns") == 1);
+	cr_assert_eq(used_by(h, &b), 8, "and it tells so itself");
 	begin(h, id, &b);
 	cr_assert_eq(turn_finish(&h->task, h->app, &b.head, &b.turn, b.start.user_json, &out, &answer), ERR_OK);
 	cr_assert_eq(of_site(h, "nano"), 12);
 	fail(h, &b);
 	cr_assert(of_site(h, "nano") == 12 && of_site(h, "turns") == 2, "its finish had come through");
+	cr_assert_eq(used_by(h, &b), 5);
 	api_close(&h);
 }
 
@@ -182,6 +190,7 @@ Test(turn_spend, one_that_somebody_else_ended_is_paid_for)
 	int64_t before = of_site(h, "nano");
 	fail(h, &b);
 	cr_assert_eq(of_site(h, "nano"), before + 7);
+	cr_assert_eq(used_by(h, &b), 8);
 	begin(h, gone, &b);
 	must_be(api_delete(h, h->sk, "/v1/sessions/%s", gone), 204);
 	fail(h, &b);

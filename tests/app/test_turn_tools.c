@@ -303,3 +303,41 @@ Test(turn_tools, redacting_a_message_while_its_turn_runs_takes_it_out_of_the_ans
 	cr_assert_str_eq(event_text(h, &again, last_event(&again), "user_message.content"), "gone");
 	api_close(&h);
 }
+
+static void allow_local_tools(struct conf *c)
+{
+	allow_local(c);
+	c->tool_allow_hosts = "127.0.0.1";
+}
+
+/* TRN-5: a turn that is stopped while its tools run says of those that had ended what readers were told. */
+Test(turn_tools, a_stop_keeps_the_results_that_came, .timeout = 60)
+{
+	struct api *h = api_open_with(API_FILE, allow_local_tools);
+	static struct fake_provider p;
+	start_provider(&p);
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof at;
+	int silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	cr_assert(bind(silent, (struct sockaddr *)&at, sizeof at) == 0 && listen(silent, 4) == 0 && getsockname(silent, (struct sockaddr *)&at, &n) == 0);
+	must_be(api_post(h, h->sk, api_text(h, "{\"name\":\"silent\",\"description\":\"x\",\"parameters\":{\"type\":\"object\"},\"url\":\"http://127.0.0.1:%d/\"}",
+					    ntohs(at.sin_port)), "/v1/tools"), 201);
+	must_be(api_post(h, h->sk, api_text(h, "{\"name\":\"poly\",\"tools\":[\"current_time\",\"silent\"],\"provider\":\"%s\",\"model\":\"m-1\"}",
+					    add_provider(h, &p, "openai")), "/v1/agents"), 201);
+	p.stream = OPENAI_CALLS("offset_minutes\\\":0}", "{\"name\":\"silent\",\"arguments\":\"{}\"}");
+	const char *id = new_session(h, h->sk, "{\"agent\":\"poly\"}", NULL);
+	struct background b = { .h = h, .to = api_text(h, "/v1/sessions/%s/turns", id), .body = "{\"message\":\"When?\",\"stream\":true}" };
+	background_begin(&b, 5); /* head, turn, delta, step, tool */
+	struct answer list = api_get(h, h->sk, "/v1/sessions/%s/turns?status=running", id);
+	struct answer a = api_post(h, h->sk, "{}", "/v1/sessions/%s/turns/%s/cancel", id, str_at(&list, "data[0].id"));
+	must_be(a, 200);
+	assert_str(a, "status", "cancelled");
+	background_end(&b);
+	cr_assert_str_eq(events_of(h, &b.answer, 0), "turn delta step tool done ");
+	cr_assert_eq(count_at(&a, "steps"), 1);
+	cr_assert_eq(count_at(&a, "steps[0].results"), 1, "%s", a.body.p);
+	assert_str(a, "steps[0].results[0].name", "current_time");
+	stop_provider(&p);
+	close(silent);
+	api_close(&h);
+}
