@@ -461,6 +461,13 @@ static void sign(const struct batch *b, struct call_run *c, struct bytes body)
 	c->headers[4] = c->signatures;
 }
 
+/* It may have waited for others: sites refuse what was signed long ago. */
+static void on_begin(void *arg, size_t i)
+{
+	const struct batch *b = arg;
+	sign(b, b->posted[i], b->posted[i]->job->request.body);
+}
+
 static int64_t lesser(int64_t own, int64_t limit)
 {
 	return own > 0 && own < limit ? own : limit;
@@ -473,7 +480,6 @@ static void make_job(struct batch *b, struct call_run *c, struct fetch_job *job)
 	int timeout = (int)lesser(tool->timeout_ms, conf->tool_timeout);
 	struct bytes body = format_body(b, c);
 	make_id(b, c);
-	sign(b, c, body);
 	c->job = job;
 	c->limit = tool->max_bytes > 0 ? tool->max_bytes : conf->tool_max_bytes;
 	*job = (struct fetch_job){
@@ -498,7 +504,7 @@ static enum err post_all(struct batch *b)
 		make_job(b, &b->calls[i], &jobs[n++]);
 	}
 	struct fetch_watch watch = { .at_once = (size_t)b->app->conf->tool_parallel, .client_fd = env->client_fd, .deadline = env->deadline,
-				     .tick_ms = TICK_MS, .on_tick = on_tick, .on_end = on_end, .arg = b };
+				     .tick_ms = TICK_MS, .on_begin = on_begin, .on_tick = on_tick, .on_end = on_end, .arg = b };
 	return fetch_run_all(b->task, &watch, jobs, n);
 }
 

@@ -172,6 +172,8 @@ static void begin_call(struct run *r, struct fetch_call *c)
 {
 	enum err e = fetch_call_read_url(c);
 
+	if (r->watch->on_begin)
+		r->watch->on_begin(r->watch->arg, (size_t)(c - r->calls));
 	c->began = c->last_byte = stamp_mono_ms();
 	if (e != ERR_OK) {
 		fetch_call_clear(c);

@@ -65,6 +65,7 @@ struct fetch_watch {
 	int client_fd;  /* as in fetch_request, for all */
 	int tick_ms;
 	enum err (*on_tick)(void *arg);
+	void (*on_begin)(void *arg, size_t i);   /* it is the turn of jobs[i], whose headers may be filled in until now. NULL: nobody asks */
 	enum err (*on_end)(void *arg, size_t i); /* jobs[i] has ended by itself; an error ends all. NULL: nobody asks */
 	void *arg;
 	int64_t deadline; /* stamp_mono_ms() past which every call that has not ended ends with ERR_PROVIDER_TIMEOUT; 0: none */

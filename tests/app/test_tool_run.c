@@ -651,6 +651,27 @@ Test(tool_run, more_calls_than_may_run_wait)
 	close_scene(&s);
 }
 
+static void allow_one(struct conf *c)
+{
+	set_limits(c);
+	c->tool_parallel = 1;
+}
+
+/* Sites refuse what was signed long ago. */
+Test(tool_run, a_call_that_waited_is_signed_when_it_is_made)
+{
+	struct scene s;
+	open_scene_with(&s, allow_one);
+	struct answer made = add_tool(&s, "slow", "/slow", "");
+	use_tools(&s, "[\"slow\"]");
+	cr_assert_eq(call_all(&s, many_calls(&s, "slow", 7)), ERR_OK);
+	cr_assert_eq(s.shop.n, 7);
+	struct bytes first = header(&s, s.shop.requests[0], "webhook-timestamp"), last = header(&s, s.shop.requests[6], "webhook-timestamp");
+	cr_assert_gt(atoll(last.p), atoll(first.p));
+	cr_assert(verifies(&s, s.shop.requests[6], str_at(&made, "secret")));
+	close_scene(&s);
+}
+
 Test(tool_run, carries_out_no_more_than_an_answer_may_ask)
 {
 	struct scene s;
