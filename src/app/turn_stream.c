@@ -125,6 +125,16 @@ bool turn_stream_wait(struct turn_stream *s, int ms)
 	return !rs->is_client_gone;
 }
 
+/*
+ * Whether the log that readers' positions are in may have been erased with messages, and what stands there now is another text: the answer was redacted, or
+ * there were steps, of which the log always tells.
+ */
+static bool is_erased(const struct turn *u, struct bytes answer)
+{
+	struct bytes message = jsonx_member(answer, "message");
+	return u->answer_seq - u->user_seq > 1 || jsonx_member(message, "redacted_at").p || jsonx_member(message, "deleted_at").p;
+}
+
 /* Sends the end of a turn that has ended: what of its log is missing, then `done` or `error`. */
 static enum err send_end(struct turn_stream *s, struct head *h, size_t from)
 {
@@ -138,8 +148,11 @@ static enum err send_end(struct turn_stream *s, struct head *h, size_t from)
 	enum err e = turn_read_answer(t, s->c->app, h, u, &answer);
 	if (e)
 		return e;
-	if (log.n == 0)
+	if (log.n == 0) {
 		log = jsonx_string(t->arena, jsonx_member(answer, "result"));
+		if (from > 0 && is_erased(u, answer))
+			from = SIZE_MAX; /* no place of it */
+	}
 	turn_stream_send(s, "done", answer, (int64_t)turn_stream_replay(s, log, from));
 	return ERR_OK;
 }

@@ -178,3 +178,23 @@ Test(turn_stream, a_head_request_ends_at_once, .timeout = 60)
 	background_end(&post);
 	api_close(&h);
 }
+
+/* Whoever had seen a part of what is gone starts anew: old and new text are not mixed. */
+Test(turn_stream, a_reader_of_a_redacted_answer_starts_anew)
+{
+	struct api *h = api_open();
+	struct answer said;
+	const char *id = new_session(h, h->sk, NULL, NULL), *turn = say(h, id, "{\"message\":\"hi\"}", &said);
+	must_be(api_post(h, h->sk, "{\"text\":\"this is not told any more\"}", "/v1/sessions/%s/messages/%s/redact", id, str_at(&said, "message.id")), 200);
+	struct answer a = api_get(h, h->sk, "%s?after=4", stream_of(h, id, turn));
+	must_be(a, 200);
+	cr_assert_str_eq(stream_text(h, &a, "You ", NULL), event_text(h, &a, last_event(&a), "result"));
+	must_be(api_post(h, h->sk, "{\"name\":\"clock\",\"tools\":[\"current_time\"]}", "/v1/agents"), 201);
+	id = new_session(h, h->sk, "{\"agent\":\"clock\"}", NULL);
+	turn = say(h, id, "{\"message\":\"/call current_time {}\"}", &said);
+	struct answer list = api_get(h, h->sk, "/v1/sessions/%s/messages", id);
+	must_be(api_post(h, h->sk, "{\"text\":\"gone\"}", "/v1/sessions/%s/messages/%s/redact", id, str_at(&list, "data[2].id")), 200);
+	a = api_get(h, h->sk, "%s?after=2", stream_of(h, id, turn));
+	cr_assert_str_eq(stream_text(h, &a, "xx", NULL), event_text(h, &a, last_event(&a), "result"));
+	api_close(&h);
+}
