@@ -201,7 +201,7 @@ static enum err call(struct run *r, const struct candidate *c, bool is_fallback)
 		r->is_over = true;
 	report(r, e, stamp_mono_ms() - began);
 	/* An answer that names its model has begun, though nobody saw a word of it: of thoughts, say, or of calls that were too many. */
-	if (r->ev->on_call && (!e || e == ERR_CANCELLED || r->has_text || r->out->result.usage.is_known || r->out->result.model.n > 0))
+	if (r->ev->on_call && (!e || r->is_over || r->has_text || r->out->result.usage.is_known || r->out->result.model.n > 0))
 		r->ev->on_call(r->ev->arg, c->provider, c->model, &r->out->result);
 	return e;
 }

@@ -15,7 +15,7 @@ struct attempt_events {
 	enum err (*on_text)(void *arg, struct bytes text);
 	enum err (*on_tick)(void *arg);
 	enum err (*on_reset)(void *arg, const char *reason); /* the text so far came to nothing ("retry", "failover"): it begins anew */
-	/* A call has ended, well or not, that brought something or was cancelled, and so may be billed: who was asked for what. Once for each. */
+	/* A call has ended, well or not, that brought something or was given up, and so may be billed: who was asked for what. Once for each. */
 	void (*on_call)(void *arg, struct bytes provider, struct bytes model, const struct llm_result *result);
 	int64_t deadline; /* monotonic ms by which all must be done; 0: turn_timeout from now */
 };

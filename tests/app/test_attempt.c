@@ -129,6 +129,7 @@ struct follower {
 	int n_ticks, n_calls, n_partial;
 	int64_t tokens; /* of all calls */
 	int64_t cancel_at;   /* monotonic ms; 0: never */
+	enum err cancel_as;  /* 0: ERR_CANCELLED */
 	bool refuses_text;
 	/* Another turn's call fails while this one's text comes; when the next was let in after that. */
 	struct breakers_slot *breaker;
@@ -154,7 +155,7 @@ static enum err on_tick(void *arg)
 	f->n_ticks++;
 	if (f->failed_at && !f->let_in_after && breakers_admit(f->breaker, f->rule, now, &pass))
 		f->let_in_after = now - f->failed_at;
-	return f->cancel_at && stamp_mono_ms() >= f->cancel_at ? task_fail(f->task, ERR_CANCELLED, "stopped") : ERR_OK;
+	return f->cancel_at && now >= f->cancel_at ? task_fail(f->task, f->cancel_as ? f->cancel_as : ERR_CANCELLED, "stopped") : ERR_OK;
 }
 
 static enum err on_reset(void *arg, const char *reason)
@@ -310,6 +311,23 @@ Test(attempt, answers_without_text_are_told_once_they_began)
 	cr_expect_eq(f.n_calls, 1, "%d", f.n_calls);
 	stop(&p);
 	stop(&q);
+	api_close(&h);
+}
+
+/* Whoever ended it while the provider worked. */
+Test(attempt, a_call_that_was_given_up_is_told)
+{
+	struct api *h = api_open_with(0, tune);
+	struct scripted p = { .answers = { SILENCE } };
+	static const enum err ends[] = { ERR_CANCELLED, ERR_CONFLICT };
+	start(&p);
+	struct agent agent = agent_of(add_provider(h, p.port, "openai", ""), "[]");
+	for (size_t i = 0; i < COUNT(ends); i++) {
+		struct follower f = { .cancel_at = 1, .cancel_as = ends[i] };
+		assert_err(run_with(h, &agent, &f, -1, 0), ends[i]);
+		cr_expect_eq(f.n_calls, 1, "%s", err_code(ends[i]));
+	}
+	stop(&p);
 	api_close(&h);
 }
 
