@@ -14,7 +14,8 @@
 #include "app/turn_log.h"
 #include "base/stamp.h"
 
-#define SLOWER_BYTES 8192 /* a log is written whole: one of so many bytes is written half as often */
+#define SLOWER_BYTES 8192 /* a log is written whole: one of so many bytes is written half as often ... */
+#define SLOWEST_MS 2000   /* ... but never less often than this: it is how far readers may be behind */
 #define RENEW_AT_ONCE 8   /* leases of one statement */
 #define ARENA_BYTES 65536
 
@@ -104,10 +105,11 @@ struct round {
 	size_t n, n_dirty;
 };
 
-/* A long log is written less often, or what is written in all would grow with its square. */
+/* A long log is written less often: what is written in all grows with its square. */
 static bool is_due(const struct turn_live *live, int64_t now)
 {
-	return live->log.n > live->saved_n && now - live->saved_at >= TURN_KEEP_MS * (int64_t)(1 + live->log.n / SLOWER_BYTES);
+	int64_t pause = TURN_KEEP_MS * (int64_t)(1 + live->log.n / SLOWER_BYTES);
+	return live->log.n > live->saved_n && now - live->saved_at >= (pause < SLOWEST_MS ? pause : SLOWEST_MS);
 }
 
 static int compare_seen(const void *a, const void *b)

@@ -299,16 +299,14 @@ static enum err run_tools(struct run *r, const struct llm_result *result)
 	begin_step(r, result);
 	enum err e = tool_call_all(r->task, r->app, r->tools, &env, result->tool_calls, &outcomes, &n);
 	end_step(r, outcomes, n);
-	if (e)
-		return e;
-	add_said(r, &m);
+	add_said(r, &m); /* also of a turn that is stopped here: what tools have done is no secret to the next prompt */
 	add_prompt(r, "assistant", m.content, m.extra);
 	for (size_t i = 0; i < n; i++) {
 		m = tool_message(r, &outcomes[i]);
 		add_said(r, &m);
 		add_prompt(r, "tool", m.content, m.extra);
 	}
-	return on_tick(r);
+	return e ? e : on_tick(r);
 }
 
 /* ---- the whole ---- */
@@ -350,7 +348,7 @@ static enum err go_rounds(struct run *r, struct llm_result *result_r, bool *is_o
 	int64_t rounds = rounds_of(r);
 	enum err e = build_prompt(r);
 	for (int64_t i = 1; !e; i++) {
-		r->rq.must_answer = i == rounds && i > 1;
+		r->rq.must_answer = i == rounds;
 		e = ask(r, result_r);
 		bool wants_tools = !e && result_r->tool_calls.n && result_r->finish == LLM_TOOL;
 		*is_out_r = wants_tools && (i == rounds || r->rq.n_tools == 0);

@@ -337,6 +337,15 @@ Test(turn_tools, a_stop_keeps_the_results_that_came, .timeout = 60)
 	cr_assert_eq(count_at(&a, "steps"), 1);
 	cr_assert_eq(count_at(&a, "steps[0].results"), 1, "%s", a.body.p);
 	assert_str(a, "steps[0].results[0].name", "current_time");
+	/* and the next prompt knows what was asked for, what came, and that the rest did not */
+	struct answer messages = api_get(h, h->sk, "/v1/sessions/%s/messages", id);
+	cr_assert_eq(count_at(&messages, "data"), 3, "%s", messages.body.p);
+	cr_assert_eq(count_at(&messages, "data[1].tool_calls"), 2);
+	assert_str(messages, "data[2].tool_call_id", "c1");
+	p.stream = OPENAI_SAYS("Never mind.");
+	a = api_post(h, h->sk, "{\"message\":\"Well?\"}", "/v1/sessions/%s/turns", id);
+	must_be(a, 200);
+	cr_assert(was_asked(&p, "weekday") && was_asked(&p, "\"tool_call_id\":\"c2\""), "%s", p.asked);
 	stop_provider(&p);
 	close(silent);
 	api_close(&h);
