@@ -302,6 +302,8 @@ static enum err run_tools(struct run *r, const struct llm_result *result)
 	add_said(r, &m); /* also of a turn that is stopped here: what tools have done is no secret to the next prompt */
 	add_prompt(r, "assistant", m.content, m.extra);
 	for (size_t i = 0; i < n; i++) {
+		if (!outcomes[i].result.n) /* it was not waited for */
+			continue;
 		m = tool_message(r, &outcomes[i]);
 		add_said(r, &m);
 		add_prompt(r, "tool", m.content, m.extra);
