@@ -251,8 +251,8 @@ static void check_old(struct fixture *f)
 	cr_assert_eq(fixture_int(f, "SELECT COUNT(*) FROM conversations WHERE session = 'session000000000' AND lineage IS NULL"), 1, "it stays whose it is");
 	cr_assert_eq(fixture_int(f, "SELECT COUNT(*) FROM conversations WHERE session = X'00000000000000000000000000000000'"), 1);
 	cr_assert_eq(fixture_int(f, "SELECT COUNT(*) FROM deletions WHERE waits = 0"), 1, "and is still to go");
-	fixture_run(f, "DELETE FROM schema_migrations WHERE number >= 44");
-	cr_assert_eq(migrate(f, false), n_known() - 43);
+	fixture_run(f, "DELETE FROM schema_migrations WHERE number IN (44, 45)"); /* those that change rows */
+	cr_assert_eq(migrate(f, false), 2);
 	cr_assert_eq(fixture_int(f, "SELECT COUNT(*) FROM session_tags"), 3, "a second run adds nothing");
 }
 
