@@ -170,7 +170,8 @@ void move_batch_add_agent(struct move_batch *b, const struct agent *in)
 {
 	struct move_batch_agent *r = arena_alloc(b->part.arena, sizeof *r);
 	*r = (struct move_batch_agent){ *in, b->agents };
-	struct bytes *texts[] = { &r->a.name, &r->a.title, &r->a.instructions, &r->a.provider, &r->a.model, &r->a.language };
+	struct bytes *texts[] = { &r->a.name,  &r->a.title,	&r->a.instructions, &r->a.provider, &r->a.model, &r->a.language,
+				  &r->a.tools, &r->a.tool_mode, &r->a.fallbacks };
 	keep_texts(b->part.arena, texts, COUNT(texts));
 	b->agents = r;
 	b->n_rows++;
