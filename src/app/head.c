@@ -248,21 +248,26 @@ enum err head_read(struct task *t, struct app *app, struct db_conn *c, const str
 	return read_rows(t, app, c, h_r);
 }
 
-enum err head_load(struct task *t, struct app *app, const struct ident *site, const struct ident *session, struct head *h_r)
+/* Looks into the cache alone; what cannot be read there is removed. h_r has ids and key, and a lease perhaps, where nothing was found. */
+static bool find_cached(struct task *t, struct app *app, const struct ident *site, const struct ident *session, bool may_fill, struct head *h_r)
 {
 	memset(h_r, 0, sizeof *h_r);
-	h_r->site = *site;
-	h_r->session = *session;
 	h_r->key = head_key(site, session);
-	h_r->found = cache_find(t, app->cache, &h_r->key, true, &h_r->entry);
-	if (h_r->found == CACHE_HIT) {
-		if (decode(t->arena, h_r->entry.value, site, session, h_r))
-			return ERR_OK;
+	h_r->found = cache_find(t, app->cache, &h_r->key, may_fill, &h_r->entry);
+	bool is_hit = h_r->found == CACHE_HIT && decode(t->arena, h_r->entry.value, site, session, h_r);
+	if (h_r->found == CACHE_HIT && !is_hit) {
 		cache_drop(t, app->cache, &h_r->key);
 		h_r->found = CACHE_SKIP;
 	}
 	h_r->site = *site;
 	h_r->session = *session;
+	return is_hit;
+}
+
+enum err head_load(struct task *t, struct app *app, const struct ident *site, const struct ident *session, struct head *h_r)
+{
+	if (find_cached(t, app, site, session, true, h_r))
+		return ERR_OK;
 	enum err e = read_rows(t, app, NULL, h_r);
 	if (e) /* nothing to leave in the cache */
 		h_r->found = CACHE_SKIP;
@@ -271,11 +276,8 @@ enum err head_load(struct task *t, struct app *app, const struct ident *site, co
 
 void head_refresh(struct task *t, struct app *app, struct head *h)
 {
-	struct head fresh = { .site = h->site, .session = h->session, .key = head_key(&h->site, &h->session) };
-	if (h->is_elsewhere)
-		return;
-	fresh.found = cache_find(t, app->cache, &fresh.key, false, &fresh.entry);
-	if (fresh.found == CACHE_HIT && decode(t->arena, fresh.entry.value, &h->site, &h->session, &fresh) && ident_equal(&fresh.conversation, &h->conversation))
+	struct head fresh;
+	if (!h->is_elsewhere && find_cached(t, app, &h->site, &h->session, false, &fresh) && ident_equal(&fresh.conversation, &h->conversation))
 		*h = fresh;
 }
 

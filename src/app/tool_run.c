@@ -131,14 +131,6 @@ const struct llm_tool *tool_set_list(const struct tool_set *set, size_t *n_r)
 
 /* ---- what came of a call ---- */
 
-static struct bytes as_json_string(struct arena *a, struct bytes text)
-{
-	struct buf b;
-	buf_init(&b, a, text.n + 16);
-	buf_add_json(&b, text);
-	return buf_bytes(&b);
-}
-
 /* The beginning of a text, cut between characters, and a note that says so; at most `max` bytes. */
 static struct bytes cut(struct arena *a, struct bytes text, size_t max)
 {
@@ -186,7 +178,7 @@ static void set_result(struct batch *b, struct call_run *c, struct bytes json)
 	json = compact(a, json);
 	if (json.n > max) {
 		struct bytes text = jsonx_type(json) == JSONX_STRING ? jsonx_string(a, json) : json;
-		json = text.n > max ? as_json_string(a, cut(a, text, max)) : json;
+		json = text.n > max ? buf_quote(a, cut(a, text, max)) : json;
 	}
 	c->out.result = arena_bytes(b->task->arena, json);
 }
@@ -197,7 +189,7 @@ __attribute__((format(printf, 3, 4))) static void set_failure(struct batch *b, s
 	va_start(ap, fmt);
 	const char *text = arena_vprintf(b->task->arena, fmt, ap);
 	va_end(ap);
-	set_result(b, c, as_json_string(b->task->arena, bytes_of(arena_printf(b->task->arena, "Error: %s", text))));
+	set_result(b, c, buf_quote(b->task->arena, bytes_of(arena_printf(b->task->arena, "Error: %s", text))));
 	c->out.is_error = true;
 }
 
@@ -359,7 +351,7 @@ static void read_answer(struct batch *b, struct call_run *c)
 	} else if (jsonx_check_strict(a, answer, &flaw) && depth_of(answer) <= RESULT_DEPTH) {
 		set_result(b, c, answer);
 	} else {
-		text = as_json_string(a, answer);
+		text = buf_quote(a, answer);
 		if (jsonx_check_strict(a, text, &flaw))
 			set_result(b, c, text);
 		else

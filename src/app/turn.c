@@ -7,7 +7,6 @@
 #include "app/turn.h"
 
 #include "app/codec.h"
-#include "app/turn_log.h"
 #include "base/metrics.h"
 #include "base/stamp.h"
 
@@ -19,8 +18,7 @@
 	"SELECT t.id, t.session, t.conversation, t.status, t.user_seq, t.answer_seq, t.model, t.finish, t.error_code, t.error_detail,"\
 	" t.input_tokens, t.output_tokens, t.partial, t.idem, t.created_at, t.ended_at, t.provider, t.cost, t.steps, l.lease_until"\
 	" FROM turns t LEFT JOIN turn_leases l ON l.conversation = t.conversation AND l.turn = t.id"
-#define LIST_SQL(status) TURN_SQL " WHERE t.session = ? AND t.site = ? AND t.id < ?" status " ORDER BY t.id DESC LIMIT ?"
-enum { LEASE, LEASE_DELETE, LEASES_OLD, GET, PEEK, LIST, LIST_STATUS, FAIL, PURGE_FROM, PURGE_SOME, PURGE_ALL, LEASE_PURGE };
+enum { LEASE, LEASE_DELETE, LEASES_OLD, GET, PEEK, LIST, FAIL, PURGE_FROM, PURGE_SOME, PURGE_ALL, LEASE_PURGE };
 static const struct db_stmt stmts[] = {
 	[LEASE] = { LEASE_SQL " FOR UPDATE", LEASE_SQL, NULL },
 	[LEASE_DELETE] = { "DELETE FROM turn_leases WHERE conversation = ? AND site = ? AND turn = ?", NULL, NULL },
@@ -29,8 +27,7 @@ static const struct db_stmt stmts[] = {
 	[GET] = { TURN_SQL " WHERE t.id = ? AND t.site = ?", NULL, NULL },
 	[PEEK] = { "SELECT t.status, l.lease_until, CASE WHEN LENGTH(t.partial) <> ? THEN t.partial END FROM turns t LEFT JOIN turn_leases l"
 		   " ON l.conversation = t.conversation AND l.turn = t.id WHERE t.id = ? AND t.site = ?", NULL, NULL },
-	[LIST] = { LIST_SQL(""), NULL, NULL },
-	[LIST_STATUS] = { LIST_SQL(" AND t.status = ?"), NULL, NULL },
+	[LIST] = { TURN_SQL " WHERE t.session = ? AND t.site = ? AND t.id < ? AND (? = 0 OR t.status = ?) ORDER BY t.id DESC LIMIT ?", NULL, NULL },
 	[FAIL] = { "UPDATE turns SET status = 3, error_code = ?, error_detail = ?, partial = COALESCE(?, partial), ended_at = ?"
 		   " WHERE id = ? AND site = ? AND status = 1", NULL, NULL },
 	[PURGE_FROM] = { "SELECT id FROM turns WHERE conversation = ? AND site = ? ORDER BY id LIMIT 1 OFFSET ?", NULL, NULL },
@@ -75,7 +72,7 @@ static void turn_from_row(struct arena *a, const struct db_rows *r, size_t row, 
 	u->created_at = db_cell_int(r, row, 14);
 	u->ended_at = db_cell_int(r, row, 15);
 	u->provider = db_cell_bytes(r, row, 16);
-	u->cost = db_cell(r, row, 17)->type == DB_NULL ? TURN_COST_UNKNOWN : db_cell_int(r, row, 17);
+	u->cost = db_cell(r, row, 17)->type == DB_NULL ? PRICE_UNKNOWN : db_cell_int(r, row, 17);
 	u->steps = unpack(a, db_cell_bytes(r, row, 18));
 	*lease_until_r = db_cell_int(r, row, 19);
 }
@@ -128,8 +125,8 @@ enum err turn_list(struct task *t, struct app *app, const struct head *h, const 
 	int64_t until;
 	if (ident_is_zero(&before))
 		memset(before.b, 0xff, sizeof before.b);
-	struct db_arg args[] = { db_ident(&h->session), db_ident(&h->site), db_ident(&before), db_int(page->status ? page->status : page->limit), db_int(page->limit) };
-	enum err e = store_query(t, app, &stmts[page->status ? LIST_STATUS : LIST], args, page->status ? 5 : 4, &r);
+	struct db_arg status = db_int(page->status);
+	enum err e = store_query(t, app, &stmts[LIST], DB_ARGS(db_ident(&h->session), db_ident(&h->site), db_ident(&before), status, status, db_int(page->limit)), &r);
 	if (e)
 		return e;
 	*list_r = arena_array(t->arena, r->n_rows, sizeof **list_r);
@@ -188,29 +185,25 @@ enum err turn_drop_lease(struct task *t, struct db_conn *c, const struct turn *u
 	return db_run(t, c, &stmts[LEASE_DELETE], DB_ARGS(db_ident(&u->conversation), db_ident(&u->site), db_ident(&u->id)), NULL);
 }
 
-struct expire {
-	struct turn turn; /* its ids alone */
-};
-
 static enum err expire_in(struct task *t, struct db_conn *c, void *arg)
 {
-	const struct expire *x = arg;
+	const struct turn *u = arg; /* its ids alone */
 	struct db_rows *r;
 	struct ident holder;
-	enum err e = db_query(t, c, &stmts[LEASE], DB_ARGS(db_ident(&x->turn.conversation), db_ident(&x->turn.site)), &r);
+	enum err e = db_query(t, c, &stmts[LEASE], DB_ARGS(db_ident(&u->conversation), db_ident(&u->site)), &r);
 	if (e)
 		return e;
-	bool is_held = r->n_rows && db_cell_ident(r, 0, 0, &holder) && ident_equal(&holder, &x->turn.id);
+	bool is_held = r->n_rows && db_cell_ident(r, 0, 0, &holder) && ident_equal(&holder, &u->id);
 	if (is_held && db_cell_int(r, 0, 1) >= stamp_now())
 		return ERR_OK;
-	e = fail_lost(t, c, &x->turn.site, &x->turn.id);
-	return e ? e : turn_drop_lease(t, c, &x->turn);
+	e = fail_lost(t, c, &u->site, &u->id);
+	return e ? e : turn_drop_lease(t, c, u);
 }
 
 enum err turn_expire(struct task *t, struct app *app, const struct ident *site, const struct ident *conversation, const struct ident *id)
 {
-	struct expire x = { { .id = *id, .site = *site, .conversation = *conversation } };
-	return store_transact(t, app, expire_in, &x);
+	struct turn u = { .id = *id, .site = *site, .conversation = *conversation };
+	return store_transact(t, app, expire_in, &u);
 }
 
 /* ---- rendering ---- */
@@ -223,11 +216,19 @@ static void add_usage(struct buf *b, const struct turn *u)
 	buf_member_int(b, "output_tokens", u->output_tokens);
 	buf_member_int(b, "total_tokens", u->input_tokens + u->output_tokens);
 	buf_add_member(b, "cost");
-	if (u->cost == TURN_COST_UNKNOWN)
+	if (u->cost == PRICE_UNKNOWN)
 		buf_add_str(b, "null");
 	else
 		price_add_amount(b, u->cost);
 	buf_add_char(b, '}');
+}
+
+int turn_status_find(struct bytes name)
+{
+	for (int i = TURN_RUNNING; i <= TURN_CANCELLED; i++)
+		if (bytes_equal(name, bytes_of(statuses[i])))
+			return i;
+	return 0;
 }
 
 static const char *status_name(const struct turn *u)
@@ -243,7 +244,7 @@ struct bytes turn_render_answer(struct arena *a, const struct turn_answer *an)
 	buf_add_char(&b, '{');
 	buf_member_string(&b, "session_id", head_id(an->head));
 	render_ident(&b, "turn_id", PREFIX_TURN, &u->id);
-	buf_member_string(&b, "result", an->text.p ? an->text : BYTES(""));
+	buf_member_string(&b, "result", bytes_or(an->text, BYTES("")));
 	buf_member_bool(&b, "success", u->status == TURN_DONE && !bytes_equal(u->finish, BYTES("iterations")));
 	buf_member_string(&b, "finish", u->finish);
 	buf_member_json(&b, "message", an->message_json);

@@ -13,8 +13,11 @@
 #include "app/session.h"
 
 enum turn_status { TURN_RUNNING = 1, TURN_DONE = 2, TURN_FAILED = 3, TURN_CANCELLED = 4 };
+#define TURN_STATUSES "running|done|failed|cancelled" /* for field tables */
 
-#define TURN_COST_UNKNOWN PRICE_UNKNOWN
+/* The status of this name; 0 for another word. */
+int turn_status_find(struct bytes name);
+
 #define TURN_LOST_CODE "worker_lost" /* error_code of a turn whose lease ran out */
 
 struct turn {
@@ -23,7 +26,7 @@ struct turn {
 	int64_t user_seq, answer_seq; /* 0: none (yet) */
 	struct bytes provider, model, finish, error_code, error_detail;
 	int64_t input_tokens, output_tokens;
-	int64_t cost;       /* in 1e-9 of the currency, or TURN_COST_UNKNOWN */
+	int64_t cost;       /* in 1e-9 of the currency, or PRICE_UNKNOWN */
 	struct bytes log;   /* turn_log.h, as far as it came; kept when it tells more than the answer */
 	struct bytes steps; /* JSON array; empty: none */
 	bool has_key;

@@ -152,7 +152,7 @@ enum err turn_begin(struct task *t, struct app *app, struct turn_start *in, stru
 {
 	struct begin b = { .app = app, .in = in, .turn = turn_r };
 	*turn_r = (struct turn){ .id = ident_new(), .status = TURN_RUNNING, .provider = in->agent->provider,
-				  .model = bytes_or(in->agent->model, BYTES("")), .cost = TURN_COST_UNKNOWN, .created_at = stamp_now() };
+				  .model = bytes_or(in->agent->model, BYTES("")), .cost = PRICE_UNKNOWN, .created_at = stamp_now() };
 	turn_r->has_key = in->idem->is_active;
 	memcpy(turn_r->key_hash, in->idem->hash, sizeof turn_r->key_hash);
 	enum err e = store_transact(t, app, begin_in, &b);

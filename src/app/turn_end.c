@@ -141,7 +141,7 @@ static enum err finish_in(struct task *t, struct db_conn *c, void *arg)
 	describe(&u, out, out->has_answer ? f->rows[out->n_messages - 1].seq : 0, stamp_now());
 	e = db_run(t, c, &stmts[FINISH],
 		   DB_ARGS(db_int(u.status), db_int(u.answer_seq), db_text(u.provider), db_text(u.model), db_text(u.finish), db_int(u.input_tokens),
-			   db_int(u.output_tokens), u.cost == TURN_COST_UNKNOWN ? db_null() : db_int(u.cost), db_blob(steps.p, steps.n),
+			   db_int(u.output_tokens), u.cost == PRICE_UNKNOWN ? db_null() : db_int(u.cost), db_blob(steps.p, steps.n),
 			   db_blob(log.p, log.n), db_int(u.ended_at), db_ident(&u.id), db_ident(&u.site)), &n);
 	if (!e && n == 0)
 		e = task_fail(t, ERR_CONFLICT, "the turn was ended meanwhile");
@@ -240,7 +240,7 @@ static enum err fail_and_release(struct task *t, struct db_conn *c, void *arg)
 	if (!e && (f->bill->input_tokens || f->bill->output_tokens || f->bill->nano)) { /* whoever has ended it: it is what its calls used */
 		int64_t cost = spend_cost(f->bill);
 		e = db_run(t, c, &stmts[BILL],
-			   DB_ARGS(db_int(f->bill->input_tokens), db_int(f->bill->output_tokens), cost == TURN_COST_UNKNOWN ? db_null() : db_int(cost),
+			   DB_ARGS(db_int(f->bill->input_tokens), db_int(f->bill->output_tokens), cost == PRICE_UNKNOWN ? db_null() : db_int(cost),
 				   db_ident(&f->turn->id), db_ident(&f->turn->site)), NULL);
 	}
 	return e ? e : turn_drop_lease(t, c, f->turn);

@@ -157,14 +157,6 @@ static void add_said(struct run *r, const struct message_new *m)
 	r->said[r->n_said++] = *m;
 }
 
-static struct bytes json_string(struct arena *a, struct bytes text)
-{
-	struct buf b;
-	buf_init(&b, a, text.n + 16);
-	buf_add_json(&b, text.p ? text : BYTES(""));
-	return buf_bytes(&b);
-}
-
 /* A message of the model, with what else a later prompt needs of it. */
 static struct message_new model_message(struct run *r, const struct llm_result *result, bool is_incomplete)
 {
@@ -181,7 +173,7 @@ static struct message_new model_message(struct run *r, const struct llm_result *
 		buf_member_bool(&extra, "incomplete", true);
 	buf_add_char(&extra, '}');
 	return (struct message_new){ .role = ROLE_ASSISTANT, .turn = r->turn->id, .tokens = result->usage.output_tokens, .extra = buf_bytes(&extra),
-				     .content = result->parts.n ? result->parts : json_string(r->task->arena, result->text) };
+				     .content = result->parts.n ? result->parts : buf_quote(r->task->arena, result->text) };
 }
 
 /* The calls as clients see them: arguments as what they are, or as the text that is no JSON. */
@@ -229,7 +221,7 @@ static struct message_new tool_message(struct run *r, const struct tool_outcome 
 	if (jsonx_type(o->result) == JSONX_OBJECT)
 		content = bytes_of(arena_printf(a, "[{\"type\":\"json\",\"json\":%.*s}]", (int)o->result.n, o->result.p));
 	else if (jsonx_type(o->result) != JSONX_STRING)
-		content = json_string(a, o->result);
+		content = buf_quote(a, o->result);
 	buf_init(&extra, a, 128);
 	buf_add_char(&extra, '{');
 	buf_member_string(&extra, "tool_call_id", o->id);
@@ -247,7 +239,7 @@ static void begin_step(struct run *r, const struct llm_result *result)
 	buf_init(&b, r->task->arena, 256 + result->text.n + result->tool_calls.n);
 	buf_add_char(&b, '{');
 	buf_member_int(&b, "index", ++r->n_steps);
-	buf_member_string(&b, "text", result->text.p ? result->text : BYTES(""));
+	buf_member_string(&b, "text", bytes_or(result->text, BYTES("")));
 	buf_member_json(&b, "tool_calls", render_calls(r->task, result->tool_calls));
 	if (r->steps.n)
 		buf_add_char(&r->steps, ',');

@@ -23,18 +23,13 @@ static enum err find_turn(struct call *c, struct turn *turn_r)
 	return turn_get(c->task, c->app, c->head, &id, turn_r);
 }
 
-static struct bytes said_so_far(struct call *c, const struct turn *u)
-{
-	return bytes_or(turn_log_text(c->task->arena, u->log), BYTES(""));
-}
-
 /* What a turn has said: so far, or as its answer stands now. */
 static enum err read_text(struct call *c, const struct turn *u, struct bytes *text_r)
 {
 	struct bytes json;
 	*text_r = BYTES("");
 	if (u->status == TURN_RUNNING || u->status == TURN_FAILED) {
-		*text_r = said_so_far(c, u);
+		*text_r = turn_log_text(c->task->arena, u->log);
 		return ERR_OK;
 	}
 	if (!u->answer_seq)
@@ -175,7 +170,7 @@ static const struct field list_fields[] = {
 	{ .name = "limit", .type = FIELD_INT, .min = 1, .max = 100, .offset = offsetof(struct list_in, limit),
 	  .given_offset = offsetof(struct list_in, has_limit), .help = "Most turns of a page; 20 otherwise" },
 	{ .name = "after", .type = FIELD_STRING, .min = 1, .max = IDENT_SIZE, .offset = offsetof(struct list_in, after), .help = "The `next` of the page before" },
-	{ .name = "status", .type = FIELD_ENUM, .choices = "running|done|failed|cancelled", .offset = offsetof(struct list_in, status),
+	{ .name = "status", .type = FIELD_ENUM, .choices = TURN_STATUSES, .offset = offsetof(struct list_in, status),
 	  .help = "Only turns of this status" },
 	{ .name = NULL },
 };
@@ -186,23 +181,19 @@ static void render_listed(struct call *c, struct buf *b, const struct turn *u)
 {
 	bool is_partial = u->status == TURN_RUNNING || u->status == TURN_FAILED;
 	render_list_next(b);
-	turn_render(b, c->head, u, is_partial ? said_so_far(c, u) : (struct bytes){ NULL, 0 });
+	turn_render(b, c->head, u, is_partial ? turn_log_text(c->task->arena, u->log) : (struct bytes){ NULL, 0 });
 }
 
 static enum err api_turn_list(struct call *c)
 {
 	const struct list_in *in = c->query;
-	static const char *const words[] = { "", "running", "done", "failed", "cancelled" };
 	int64_t limit = in->has_limit ? in->limit : 20;
-	struct turn_page page = { .limit = limit + 1 };
+	struct turn_page page = { .limit = limit + 1, .status = turn_status_find(in->status) };
 	struct turn *list;
 	size_t n;
 	char next[IDENT_SIZE];
 	if (in->after.p && !ident_parse(PREFIX_TURN, in->after, &page.before))
 		return task_fail_field(c->task, "after", "value", "is not a cursor of this list");
-	for (int i = TURN_RUNNING; i <= TURN_CANCELLED; i++)
-		if (bytes_equal(in->status, bytes_of(words[i])))
-			page.status = i;
 	enum err e = turn_list(c->task, c->app, c->head, &page, &list, &n);
 	if (e)
 		return e;

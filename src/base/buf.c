@@ -229,3 +229,12 @@ struct bytes buf_bytes(const struct buf *b)
 	b->p[b->n] = '\0'; /* buf_room's callers count what they wrote, and end it here */
 	return (struct bytes){ b->p, b->n };
 }
+
+struct bytes buf_quote(struct arena *a, struct bytes s)
+{
+	struct buf b;
+
+	buf_init(&b, a, s.n + 16);
+	buf_add_json(&b, bytes_or(s, BYTES("")));
+	return buf_bytes(&b);
+}

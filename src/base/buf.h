@@ -56,4 +56,7 @@ void buf_member_time(struct buf *b, const char *name, int64_t unix_ms);
 /* What is in it, with a NUL behind it, valid until the next call that adds. Never a NULL p. */
 struct bytes buf_bytes(const struct buf *b);
 
+/* A text as a JSON string, in `a`. */
+struct bytes buf_quote(struct arena *a, struct bytes s);
+
 #endif
