@@ -128,7 +128,7 @@ Test(fetch, sends_the_request_and_hands_out_status_and_body)
 
 Test(fetch, sends_a_get_and_other_methods)
 {
-	struct server *s = server_start(serve_text, OK_HEAD "\r\nhello");
+	struct server *s = server_start(serve_text, OK_HEAD "Connection: close\r\n\r\nhello");
 	struct fetch_conf conf = conf_of("127.0.0.1");
 	struct answer a = { 0 };
 	struct fetch_events ev = { &a, on_status, NULL, NULL };

@@ -250,7 +250,7 @@ Test(fetch_all, a_call_that_fails_leaves_the_others_alone)
 Test(fetch_all, a_redirect_leads_nowhere)
 {
 	struct server *target = server_start(serve_text, OK_HEAD "\r\nhello");
-	const char *text = arena_printf(arena, "HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n", target->port);
+	const char *text = arena_printf(arena, "HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:%d/\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", target->port);
 	struct server *s = server_start(serve_text, text);
 	struct batch b = { .n = 0 };
 

@@ -30,7 +30,7 @@ int listen_on_loopback(int backlog, int *port_r);
 /* Sends all of a text, unless the client is gone. */
 void send_text(int fd, const char *text);
 
-/* What a server may do: sends the arg and closes. */
+/* What a server may do: sends the arg and closes. A text that is followed by another call has to announce that, or the call may come in between. */
 bool serve_text(struct server *s, int fd);
 /* Sends the arg and keeps the connection. */
 bool serve_and_keep(struct server *s, int fd);
