@@ -191,6 +191,7 @@ static enum err run_begun(struct serve *s)
 		watch.on_silence = on_silence;
 		begin_stream(s);
 	}
+	http_will_last(c->rs);
 	enum err e = turn_run(c->task, c->app, &order, &s->turn, &watch, &answer);
 	if (!e) {
 		reply_done(s, answer, s->turn.log.n);

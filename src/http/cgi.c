@@ -96,7 +96,7 @@ static enum http_body body_take(struct arena *a, int64_t max_body, struct bytes 
 
 enum err cgi_run(struct task *t, int64_t max_body, http_handler handler, void *arg)
 {
-	struct http_sink sink = { stdout, sink_write, sink_flush, sink_client_fd };
+	struct http_sink sink = { stdout, sink_write, sink_flush, sink_client_fd, NULL };
 	struct http_request rq;
 	struct http_response rs;
 

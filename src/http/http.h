@@ -38,6 +38,8 @@ struct http_sink {
 	bool (*flush)(void *arg);
 	/* The descriptor on which a hang-up of the client shows, or -1. */
 	int (*client_fd)(void *arg);
+	/* The answer takes seconds: nobody should count on this thread meanwhile. NULL: nobody does. */
+	void (*will_last)(void *arg);
 };
 
 struct http_response {
@@ -66,6 +68,9 @@ void http_send(struct http_response *rs);
  * be sent behind it. A file that proves shorter cuts the answer off. False: the client is gone.
  */
 bool http_send_file(struct http_response *rs, int fd, int64_t n);
+
+/* Says that the answer takes seconds, before whatever takes them. A stream and a wait say it themselves. */
+void http_will_last(struct http_response *rs);
 
 /* Begins a text/event-stream answer: sends the head with Cache-Control: no-store and X-Accel-Buffering: no, and flushes. False: client gone. */
 bool http_stream_begin(struct http_response *rs);

@@ -158,12 +158,19 @@ bool http_send_file(struct http_response *rs, int fd, int64_t n)
 	return sink_write(rs, buf_bytes(&head)) && (rs->is_head || send_pieces(rs, fd, n));
 }
 
+void http_will_last(struct http_response *rs)
+{
+	if (rs->sink.will_last)
+		rs->sink.will_last(rs->sink.arg);
+}
+
 bool http_stream_begin(struct http_response *rs)
 {
 	struct buf head;
 
 	if (rs->is_streaming)
 		return !rs->is_client_gone;
+	http_will_last(rs);
 	rs->is_streaming = true;
 	rs->content_type = "text/event-stream";
 	buf_init(&head, rs->task->arena, rs->headers.n + 160);
@@ -241,5 +248,6 @@ bool http_stream_wait(struct http_response *rs, int ms)
 {
 	struct pollfd client = { .fd = rs->sink.client_fd(rs->sink.arg), .events = POLLRDHUP }; /* a negative one is passed over */
 
+	http_will_last(rs);
 	return !rs->is_client_gone && poll(&client, 1, ms) <= 0;
 }

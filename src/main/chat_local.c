@@ -80,7 +80,7 @@ static enum err ask(void *arg, struct task *t, const struct chat_ask *q, const s
 		rq.content_type = BYTES("application/json");
 	task_init(&own, t->arena);
 	buf_init(&a.head, t->arena, 1024);
-	http_response_init(&rs, &own, (struct http_sink){ &a, on_write, on_flush, on_client_fd });
+	http_response_init(&rs, &own, (struct http_sink){ &a, on_write, on_flush, on_client_fd, NULL });
 	app_answer_operator(l->app, &l->site, &own, &rq, &rs);
 	if (a.stopped)
 		return a.stopped;

@@ -337,7 +337,7 @@ struct answer api_ask(struct api *h, const struct ask *q)
 	buf_init(&client.got, r.arena, 2048);
 	task_init(&t, r.arena);
 	make_request(r.arena, q, &rq);
-	http_response_init(&rs, &t, (struct http_sink){ &client, client_write, client_flush, client_fd });
+	http_response_init(&rs, &t, (struct http_sink){ &client, client_write, client_flush, client_fd, NULL });
 	app_answer(h->app, &t, &rq, &rs);
 	if (q->pace)
 		q->pace->is_over = true;

@@ -346,7 +346,7 @@ static void *stream_to_nobody(void *arg)
 	struct http_request rq = { .method_text = BYTES("POST"), .method = HTTP_POST, .path = bytes_of(s->to), .query = BYTES(""),
 				   .authorization = bytes_of(arena_printf(a, "Bearer %s", s->h->sk)), .content_type = BYTES("application/json"),
 				   .remote_addr = BYTES("203.0.113.9"), .body_state = HTTP_BODY_OK, .body = bytes_of(s->body) };
-	http_response_init(&rs, &t, (struct http_sink){ &s->fd, socket_write, socket_flush, socket_fd });
+	http_response_init(&rs, &t, (struct http_sink){ &s->fd, socket_write, socket_flush, socket_fd, NULL });
 	app_answer(s->h->app, &t, &rq, &rs);
 	s->is_client_gone = rs.is_client_gone;
 	arena_close(&a);

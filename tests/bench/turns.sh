@@ -85,7 +85,6 @@ measure_many()
 		reads unloaded 1
 	done
 	turns stream 1000 3 --turns 8 --clients 1 --run "warm" >/dev/null
-	_rest=$(turns_pss)
 	rm -f "$dir/speaking"
 	pace="nice -n 19"
 	turns stream 20 $turn_tokens --turns "$turn_streams" --clients "$turn_streams" --ramp 4000 --run "many" --tell "$dir/speaking" >"$dir/many.out" 2>"$dir/many.err" &
@@ -99,7 +98,7 @@ measure_many()
 	for _ in 1 2 3 4 5; do
 		reads loaded 1
 	done
-	echo "memory_kb $((($(turns_pss) - _rest) / turn_streams))" | noted many
+	echo "memory_kb $((($(turns_pss) - turns_rest) / turn_streams))" | noted many
 	wait $_many
 	cat "$dir/many.err" >&2
 	noted many <"$dir/many.out"
@@ -107,6 +106,8 @@ measure_many()
 
 measure_turns()
 {
+	reads warm 1
+	turns_rest=$(turns_pss) # before any turn: a thread keeps some memory from one to the next
 	round=1
 	while test $round -le "$rounds"; do
 		turns pairs 1000 3 --turns $((seconds * 600)) --run "pairs-$round" --sessions 8 | noted pairs

@@ -81,7 +81,7 @@ static void check_response(struct task *t, struct bytes in)
 	size_t lines = 0;
 
 	buf_init(&written, t->arena, 0);
-	http_response_init(&rs, t, (struct http_sink){ NULL, sink_write, sink_flush, sink_client_fd });
+	http_response_init(&rs, t, (struct http_sink){ NULL, sink_write, sink_flush, sink_client_fd, NULL });
 	http_header(&rs, "X-Text", "%s", text);
 	http_send(&rs);
 	struct bytes head = buf_bytes(&written);
@@ -89,7 +89,7 @@ static void check_response(struct task *t, struct bytes in)
 	for (size_t i = 0; i < head.n; i++)
 		lines += head.p[i] == '\n';
 	assert(lines == 5 && head.n > 4 && memcmp(head.p + head.n - 4, "\r\n\r\n", 4) == 0);
-	http_response_init(&rs, t, (struct http_sink){ NULL, sink_write, sink_flush, sink_client_fd });
+	http_response_init(&rs, t, (struct http_sink){ NULL, sink_write, sink_flush, sink_client_fd, NULL });
 	assert(http_stream_begin(&rs));
 	buf_clear(&written);
 	assert(http_stream_event(&rs, text, text, in));

@@ -630,6 +630,63 @@ Test(fcgi, a_stream_sees_its_client_go)
 	cr_assert_eq(n_streaming_gone, 1);
 }
 
+/* How many threads the kernel asks for each connection: the epolls that have the listening socket. */
+static int count_asked(void)
+{
+	char name[64], line[256];
+	int n = 0;
+
+	for (int fd = 0; fd < 256; fd++) {
+		FILE *f;
+
+		snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd);
+		f = fopen(name, "re");
+		while (f && fgets(line, sizeof(line), f)) {
+			int target;
+
+			n += sscanf(line, "tfd: %d", &target) == 1 && target == listen_fd;
+		}
+		if (f)
+			fclose(f);
+	}
+	return n;
+}
+
+static void await_asked(int wanted)
+{
+	int n = -1;
+
+	for (int i = 0; i < 500 && (n = count_asked()) != wanted; i++)
+		nap(10);
+	cr_assert_eq(n, wanted, "%d threads are asked instead of %d", n, wanted);
+}
+
+/* Whoever connects while a thousand stream would spend its time on asking each of them. */
+Test(fcgi, of_many_threads_that_stream_few_stay_in_the_queue_for_connections)
+{
+	struct buf *wire = wire_new();
+	struct fcgi_answer answer;
+	int fds[40];
+
+	serve(48, false);
+	await_asked(48);
+	fcgi_put_call(wire, &(struct fcgi_call){ .uri = "/stream" });
+	for (int i = 0; i < 40; i++) {
+		fds[i] = fcgi_connect(path);
+		cr_assert(fcgi_write(fds[i], buf_bytes(wire)));
+		for (int k = 0; k < 500 && n_handled <= i; k++)
+			nap(1);
+	}
+	await_asked(8 + 16);
+	cr_assert(fcgi_call(path, arena, &(struct fcgi_call){ .uri = "/a" }, &answer));
+	cr_assert_eq(answer.status, 200);
+	for (int i = 0; i < 40; i++)
+		close(fds[i]);
+	await_asked(48);
+	cr_assert(fcgi_call(path, arena, &(struct fcgi_call){ .uri = "/b" }, &answer));
+	cr_assert_eq(answer.status, 200);
+}
+
 Test(fcgi, a_drain_ends_idle_threads_at_once)
 {
 	int64_t start;

@@ -42,7 +42,7 @@ static void setup(void)
 	task_init(&task, arena);
 	buf_init(&sent, arena, 0);
 	writes_left = 1000;
-	http_response_init(&rs, &task, (struct http_sink){ NULL, sink_write, sink_flush, sink_client_fd });
+	http_response_init(&rs, &task, (struct http_sink){ NULL, sink_write, sink_flush, sink_client_fd, NULL });
 }
 
 static void teardown(void)
