@@ -352,7 +352,7 @@ Test(lost, a_dead_server_is_noticed_in_microseconds)
 		cr_assert_eq(db_ping(&t, f.db), ERR_UNAVAILABLE);
 		cr_assert_eq(t.fault.retry_after_s, 2);
 	}
-	cr_assert_lt((stamp_mono_us() - start) / TRIES, 300);
+	cr_assert_lt((stamp_mono_us() - start) / TRIES, 900);
 	cr_assert_eq(f.db->n_open, 0);
 
 	usleep(300000);
@@ -377,7 +377,7 @@ Test(lost, a_server_that_hangs_costs_one_timeout_and_no_retry)
 	cr_assert_lt(stamp_mono_ms() - start, 3000, "connecting has its own timeout");
 	start = stamp_mono_ms();
 	cr_assert_eq(db_ping(&f.task, f.db), ERR_UNAVAILABLE);
-	cr_assert_lt(stamp_mono_ms() - start, 200, "and is not tried again at once");
+	cr_assert_lt(stamp_mono_ms() - start, 900, "and is not tried again at once");
 	p.mode = PROXY_FORWARD;
 	usleep(300000);
 	cr_assert_eq(fixture_int(&f, "SELECT COUNT(*) FROM t"), 0);
