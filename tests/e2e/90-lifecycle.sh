@@ -60,11 +60,11 @@ done
 check "once all sessions have gone there is no row left" is_empty
 stop_serving
 
-# finds NAME WORDS: the judge names the bug within a few runs.
+# finds NAME WORDS: the judge names the bug, most often within the first run: it takes a read in the moment that the bug leaves open.
 finds()
 {
 	_runs=0
-	while test $_runs -lt 4; do
+	while test $_runs -lt 12; do
 		_runs=$((_runs + 1))
 		run_with "$dir/$1" 6
 		stop_serving
