@@ -87,7 +87,7 @@ measure_many()
 	turns stream 1000 3 --turns 8 --clients 1 --run "warm" >/dev/null
 	rm -f "$dir/speaking"
 	pace="nice -n 19"
-	turns stream 20 $turn_tokens --turns "$turn_streams" --clients "$turn_streams" --ramp 4000 --run "many" --tell "$dir/speaking" >"$dir/many.out" 2>"$dir/many.err" &
+	turns stream 20 $turn_tokens --turns "$turn_streams" --clients "$turn_streams" --ramp 4000 --run "crowd" --tell "$dir/speaking" >"$dir/many.out" 2>"$dir/many.err" &
 	_many=$!
 	pace=
 	_tries=0
