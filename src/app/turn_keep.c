@@ -15,6 +15,7 @@
 #include "base/stamp.h"
 
 #define SLOWER_BYTES 8192 /* a log is written whole: one of so many bytes is written half as often ... */
+#define CROWD 100         /* among so many turns of the process as well, since the database has the same to do for a few words as for many ... */
 #define SLOWEST_MS 2000   /* ... but never less often than this: it is how far readers may be behind */
 #define RENEW_AT_ONCE 8   /* leases of one statement */
 #define ARENA_BYTES 65536
@@ -105,10 +106,10 @@ struct round {
 	size_t n, n_dirty;
 };
 
-/* A long log is written less often: what is written in all grows with its square. */
-static bool is_due(const struct turn_live *live, int64_t now)
+/* A long log is written less often: what is written in all grows with its square. And one of many turns, which the database notices. */
+static bool is_due(const struct turn_live *live, size_t n_live, int64_t now)
 {
-	int64_t pause = TURN_KEEP_MS * (int64_t)(1 + live->log.n / SLOWER_BYTES);
+	int64_t pause = TURN_KEEP_MS * (int64_t)(1 + live->log.n / SLOWER_BYTES + n_live / CROWD);
 	return live->log.n > live->saved_n && now - live->saved_at >= (pause < SLOWEST_MS ? pause : SLOWEST_MS);
 }
 
@@ -131,7 +132,7 @@ static void look(struct task *t, struct round *r)
 		struct seen *s = &r->turns[r->n++];
 		*s = (struct seen){ .id = live->id, .site = live->site, .conversation = live->conversation };
 		pthread_mutex_lock(&live->lock);
-		if (is_due(live, now)) {
+		if (is_due(live, room, now)) {
 			s->log = codec_pack_plain(t->arena, buf_bytes(&live->log));
 			s->n = live->log.n;
 			live->saved_at = now;

@@ -636,7 +636,7 @@ static int count_asked(void)
 	char name[64], line[256];
 	int n = 0;
 
-	for (int fd = 0; fd < 256; fd++) {
+	for (int fd = 0; fd < 1000; fd++) {
 		FILE *f;
 
 		snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd);
@@ -666,23 +666,23 @@ Test(fcgi, of_many_threads_that_stream_few_stay_in_the_queue_for_connections)
 {
 	struct buf *wire = wire_new();
 	struct fcgi_answer answer;
-	int fds[40];
+	int fds[96];
 
-	serve(48, false);
-	await_asked(48);
+	serve(112, false);
+	await_asked(112);
 	fcgi_put_call(wire, &(struct fcgi_call){ .uri = "/stream" });
-	for (int i = 0; i < 40; i++) {
+	for (int i = 0; i < 96; i++) {
 		fds[i] = fcgi_connect(path);
 		cr_assert(fcgi_write(fds[i], buf_bytes(wire)));
 		for (int k = 0; k < 500 && n_handled <= i; k++)
 			nap(1);
 	}
-	await_asked(8 + 16);
+	await_asked(112 - 96 + 16);
 	cr_assert(fcgi_call(path, arena, &(struct fcgi_call){ .uri = "/a" }, &answer));
 	cr_assert_eq(answer.status, 200);
-	for (int i = 0; i < 40; i++)
+	for (int i = 0; i < 96; i++)
 		close(fds[i]);
-	await_asked(48);
+	await_asked(112);
 	cr_assert(fcgi_call(path, arena, &(struct fcgi_call){ .uri = "/b" }, &answer));
 	cr_assert_eq(answer.status, 200);
 }
