@@ -463,7 +463,7 @@ Test(attempt, all_of_it_is_done_by_the_deadline)
 	int64_t began = stamp_mono_ms();
 	assert_err(run_with(h, &agent, &f, -1, began + 400), ERR_PROVIDER_TIMEOUT);
 	int64_t took = stamp_mono_ms() - began;
-	cr_assert(took >= 390 && took < 2500, "%lld", (long long)took);
+	cr_assert(took >= 390 && took < 900, "%lld", (long long)took);
 	cr_assert_eq(silent.n_requests, 1);
 	agent = agent_of(add_provider(h, limited.port, "openai", ""), "[]");
 	began = stamp_mono_ms();
@@ -473,7 +473,7 @@ Test(attempt, all_of_it_is_done_by_the_deadline)
 	agent.model = BYTES("slow:200");
 	began = stamp_mono_ms();
 	assert_err(run_with(h, &agent, &f, -1, began + 300), ERR_PROVIDER_TIMEOUT);
-	cr_assert_lt(stamp_mono_ms() - began, 2500);
+	cr_assert_lt(stamp_mono_ms() - began, 900);
 	stop(&silent);
 	stop(&limited);
 	api_close(&h);
@@ -650,9 +650,11 @@ Test(attempt, an_open_breaker_ends_the_retries)
 	struct follower f;
 	start(&p);
 	struct agent agent = agent_of(add_provider(h, p.port, "openai", ""), "[{\"provider\":\"echo\"}]");
+	int64_t began = stamp_mono_ms();
 	assert_err(run(h, &agent, &f), ERR_OK);
-	cr_assert_eq(p.n_requests, 3, "it does not wait for the breaker and ask again");
+	cr_assert_eq(p.n_requests, 3);
 	cr_assert(out.used_fallback);
+	cr_assert_lt(stamp_mono_ms() - began, 450, "it does not wait for the breaker");
 	agent.fallbacks = BYTES("[]");
 	nap(520);
 	assert_err(run(h, &agent, &f), ERR_PROVIDER_FAILED);

@@ -385,7 +385,7 @@ Test(schema, ends_in_time_whatever_is_asked)
 		buf_add_char(&b, ']');
 	cr_assert_eq(schema_check(arena, s, buf_bytes(&b), problems), 1);
 	cr_expect(strstr(problems[0], "too large or too deeply nested"), "%s", problems[0]);
-	cr_expect_lt(stamp_mono_ms() - began, 10000);
+	cr_expect_lt(stamp_mono_ms() - began, 1500);
 }
 
 Test(schema, checks_a_large_value_against_many_names)
@@ -399,5 +399,5 @@ Test(schema, checks_a_large_value_against_many_names)
 
 	cr_assert(schema_parse(arena, definition, &s, &flaw), "%s: %s", flaw.place, flaw.reason);
 	cr_expect_eq(schema_check(arena, s, value, problems), 0);
-	cr_expect_lt(stamp_mono_ms() - began, 5000);
+	cr_expect_lt(stamp_mono_ms() - began, 500);
 }

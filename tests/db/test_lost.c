@@ -352,7 +352,7 @@ Test(lost, a_dead_server_is_noticed_in_microseconds)
 		cr_assert_eq(db_ping(&t, f.db), ERR_UNAVAILABLE);
 		cr_assert_eq(t.fault.retry_after_s, 2);
 	}
-	cr_assert_lt((stamp_mono_us() - start) / TRIES, 900);
+	cr_assert_lt((stamp_mono_us() - start) / TRIES, 300);
 	cr_assert_eq(f.db->n_open, 0);
 
 	usleep(300000);

@@ -314,7 +314,7 @@ Test(fetch_all, ticks_come_once_for_all_and_may_end_them)
 	add(&b, a)->conf.idle_timeout_ms = 320;
 	add(&b, c)->conf.idle_timeout_ms = 320;
 	run(&b, ERR_OK);
-	cr_expect(b.n_ticks >= 2 && b.n_ticks <= 7, "%d ticks", b.n_ticks);
+	cr_expect(b.n_ticks >= 4 && b.n_ticks <= 7, "%d ticks", b.n_ticks);
 	ended.watch.arg = &ended;
 	ended.watch.at_once = 3;
 	add(&ended, quick);
